@@ -1,0 +1,1 @@
+"""One network, N paintings: multi-style transfer by conditional instance normalization."""

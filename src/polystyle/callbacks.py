@@ -1,0 +1,178 @@
+"""What happens beside the training step: pictures, rates, files, and a clean stop."""
+
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.utils import make_grid, save_image
+
+from polystyle.model_file import save_model
+
+log = logging.getLogger(__name__)
+
+
+class StylizedGrid(Callback):
+    """One picture of the state of things: paintings along the top, held-out photos down the side, and
+    each photo in each style. At the start, at every validation and at the end, to TensorBoard and to
+    ``<folder>/step-000300.png``.
+
+    Args:
+        folder: where the pictures go.
+        max_photos, max_styles: rows and columns, at the most (the first ones).
+    """
+
+    def __init__(self, folder: str, max_photos: int = 4, max_styles: int = 16) -> None:
+        self.folder = Path(folder)
+        self.max_photos = max_photos
+        self.max_styles = max_styles
+
+    @torch.no_grad()
+    def grid(self, trainer: Trainer, module: LightningModule) -> Tensor:
+        """``[3, H, W]`` in [0, 1]."""
+        photos = trainer.datamodule.val_photos[: self.max_photos]
+        paintings = list(trainer.datamodule.paintings.values())[: self.max_styles]
+        size = photos.shape[-1]
+        square = v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
+        rows = [torch.ones_like(photos[0]), *(square(painting) for painting in paintings)]
+        for photo in photos:
+            rows.append(photo)
+            for index in range(len(paintings)):
+                style = torch.tensor([index], device=module.device)
+                with trainer.precision_plugin.forward_context():
+                    stylized = module(photo[None].to(module.device), style)
+                rows.append(stylized[0].float().cpu())
+        return make_grid(rows, nrow=len(paintings) + 1, padding=4, pad_value=1.0)
+
+    def write(self, trainer: Trainer, module: LightningModule) -> None:
+        path = self.folder / f"step-{trainer.global_step:06d}.png"
+        if not trainer.is_global_zero or trainer.fast_dev_run or path.exists():
+            return
+        grid = self.grid(trainer, module)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_image(grid, path)
+        for logger in trainer.loggers:
+            logger.experiment.add_image("stylized", grid, trainer.global_step)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.write(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer, pl_module)
+
+
+class ModelFile(Callback):
+    """Writes the network to one file at every validation and at the end.
+
+    Args:
+        path: the file.
+        training: how it is trained, for the file's header; the step is added.
+    """
+
+    def __init__(self, path: str, training: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.training = dict(training or {})
+
+    def write(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
+            training = {**self.training, "step": trainer.global_step}
+            save_model(self.path, module.net, module.style_names, training)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write(trainer, pl_module)
+
+
+class ImagesPerSecond(Callback):
+    """Logs ``train/images_per_second``, without validation's time.
+
+    Lightning's ThroughputMonitor measures more, but waits for the GPU after every step to do it.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restart()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.images = 0
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.images += len(batch["style"]) * trainer.world_size
+        if (trainer.global_step % trainer.log_every_n_steps) == 0:
+            rate = self.images / (time.perf_counter() - self.since)
+            pl_module.log("train/images_per_second", rate)
+            self.restart()
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar, counting the steps of the whole run, so that a resumed one shows its true rate
+    and time left."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        bar = self.train_progress_bar
+        bar.total = trainer.max_steps * trainer.accumulate_grad_batches
+        bar.initial = bar.n = trainer.global_step * trainer.accumulate_grad_batches
+        bar.set_description("Step")
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name.removeprefix("train/"): value for name, value in metrics.items()}
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C and SIGTERM end the run after the step under way, as if it were the last one, so that
+    everything that is written at the end is whole. A second one stops at once.
+
+    Attributes:
+        received: the signal that ended the run, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = {
+            each: signal.signal(each, self.receive) for each in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        signal.signal(number, self.before[self.received])
+        log.info(f"\n{self.received.name}: stopping after this step")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        # All devices stop after the same step, also if only one of them was told to.
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            trainer.should_stop = True
+            trainer.limit_val_batches = 0  # stopping would otherwise validate first
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restore()
+
+    def on_exception(self, trainer: Trainer, *_: Any) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""Conditional instance normalization: the one layer that knows about styles."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConditionalInstanceNorm2d(nn.Module):
+    """Instance normalization whose gamma and beta are chosen, or mixed, by style.
+
+    ``z = gamma_s (x - mu) / sigma + beta_s`` (Dumoulin, Shlens & Kudlur 2017, section 2.2, eq. 5),
+    where mu and sigma are the mean and the (biased) standard deviation of each channel of each image
+    over H and W. gamma and beta are ``[num_styles, num_features]``, one row per style.
+
+    Args:
+        num_features: channels C of the feature maps.
+        num_styles: styles N.
+        eps: added to the variance.
+    """
+
+    def __init__(self, num_features: int, num_styles: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.num_styles = num_styles
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.ones(num_styles, num_features))
+        self.beta = nn.Parameter(torch.zeros(num_styles, num_features))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Normalize each image and give it its style's gamma and beta.
+
+        Args:
+            x: feature maps ``[B, C, H, W]``, floating.
+            style: which style each image gets: an index ``[B]`` (int64 or int32, 0 to N - 1), a mix
+                ``[B, N]`` (floating), or a map of mixes ``[B, N, h, w]``, resampled to H x W.
+
+        Returns:
+            ``[B, C, H, W]`` in the dtype of x. The statistics and the affine step are computed in
+            float32 (float64 for float64), also under autocast.
+
+        Raises:
+            ValueError: a shape or dtype that fits none of the above, or an index out of range (looked
+                at on the CPU only: on a GPU it would stall every layer of every step).
+        """
+        self._check(x, style)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            values = x.to(dtype)
+            variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
+            scale = self._rows(self.gamma, style, x.shape[-2:]) * torch.rsqrt(variance + self.eps)
+            shift = self._rows(self.beta, style, x.shape[-2:])
+            return (scale * (values - mean) + shift).to(x.dtype)
+
+    def _rows(self, table: Tensor, style: Tensor, size: torch.Size) -> Tensor:
+        """Each image's row of gamma or beta: ``[B, C, 1, 1]``, or ``[B, C, H, W]`` for a map."""
+        if style.ndim == 1:
+            # Looked up, not multiplied by a one-hot: rounding (TF32) must not touch a style's row.
+            return F.embedding(style, table)[:, :, None, None]
+        mix = style.to(table.dtype)
+        if style.ndim == 2:
+            mix = mix[:, :, None, None]
+        elif style.shape[-2:] != size:
+            mix = F.interpolate(mix, size=size, mode="bilinear", antialias=True)
+        return torch.einsum("bnhw,nc->bchw", mix, table)
+
+    def _check(self, x: Tensor, style: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.num_features:
+            raise ValueError(f"x must be [B, {self.num_features}, H, W], not {list(x.shape)}")
+        if style.ndim not in (1, 2, 4):
+            raise ValueError(
+                f"style must be an index [B], a mix [B, N] or a map [B, N, h, w], "
+                f"not of shape {list(style.shape)}"
+            )
+        if style.shape[0] != x.shape[0]:
+            raise ValueError(f"style is for {style.shape[0]} images, x has {x.shape[0]}")
+        if style.ndim == 1:
+            if style.dtype not in (torch.int64, torch.int32):
+                raise ValueError(f"a style index must be int64 or int32, not {style.dtype}")
+            if style.device.type == "cpu" and not torch.compiler.is_compiling():
+                low, high = style.min().item(), style.max().item()
+                if low < 0 or high >= self.num_styles:
+                    wrong = low if low < 0 else high
+                    raise ValueError(f"style index {wrong} is not in 0..{self.num_styles - 1}")
+        elif not style.is_floating_point():
+            raise ValueError(f"a mix of styles must be floating, not {style.dtype}")
+        elif style.shape[1] != self.num_styles:
+            raise ValueError(f"a mix must have {self.num_styles} styles, not {style.shape[1]}")
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, num_styles={self.num_styles}, eps={self.eps}"

