@@ -1,4 +1,4 @@
-"""Put VGG-16's weights (blocks 1 to 4, 30.5 MB) into torch's hub cache, from whichever source answers.
+"""Put VGG-16's weights (30.5 MB) into torch's hub cache, from whichever source answers.
 
 The first training run does the same. Run this where there is a network, and training works without.
 """

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class StylizedGrid(Callback):
-    """One picture of the state of things: paintings along the top, held-out photos down the side, and
-    each photo in each style. At the start, at every validation and at the end, to TensorBoard and to
-    ``<folder>/step-000300.png``.
+    """One picture of how things stand: paintings along the top, held-out photos down the side, and
+    each photo in each style. Written at the start, at every validation and at the end, to
+    TensorBoard and to ``<folder>/step-000300.png``.
 
     Args:
         folder: where the pictures go.
@@ -124,8 +124,8 @@ class ImagesPerSecond(Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, counting the steps of the whole run, so that a resumed one shows its true rate
-    and time left."""
+    """Lightning's bar, counting the steps of the whole run: a resumed one shows its true rate and
+    time left."""
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)

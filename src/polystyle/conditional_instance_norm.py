@@ -8,9 +8,9 @@ from torch.nn import functional as F
 class ConditionalInstanceNorm2d(nn.Module):
     """Instance normalization whose gamma and beta are chosen, or mixed, by style.
 
-    ``z = gamma_s (x - mu) / sigma + beta_s`` (Dumoulin, Shlens & Kudlur 2017, section 2.2, eq. 5),
-    where mu and sigma are the mean and the (biased) standard deviation of each channel of each image
-    over H and W. gamma and beta are ``[num_styles, num_features]``, one row per style.
+    ``z = gamma_s (x - mu) / sigma + beta_s`` (Dumoulin, Shlens & Kudlur 2017, section 2.2, eq. 5)
+    where mu and sigma are the mean and the (biased) standard deviation of each channel of each
+    image over H and W. gamma and beta are ``[num_styles, num_features]``, one row per style.
 
     Args:
         num_features: channels C of the feature maps.
@@ -39,8 +39,8 @@ class ConditionalInstanceNorm2d(nn.Module):
             float32 (float64 for float64), also under autocast.
 
         Raises:
-            ValueError: a shape or dtype that fits none of the above, or an index out of range (looked
-                at on the CPU only: on a GPU it would stall every layer of every step).
+            ValueError: a shape or dtype that fits none of the above, or an index out of range
+                (looked at on the CPU only: on a GPU it would stall every layer of every step).
         """
         self._check(x, style)
         dtype = torch.promote_types(x.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Photos and paintings: from folders of files to batches that depend on nothing but (seed, step)."""
+"""Photos and paintings: from folders of files to batches that are functions of (seed, step)."""
 
 import hashlib
 import logging
@@ -36,8 +36,8 @@ to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 def load_image(path: Path) -> Image.Image:
     """Read any picture that Pillow reads, as 8-bit RGB, upright.
 
-    EXIF orientation is applied, 16-bit and float greys are scaled to 8 bits, and what is transparent
-    becomes white.
+    EXIF orientation is applied, 16-bit and float greys are scaled to 8 bits, and what is
+    transparent becomes white.
 
     Raises:
         OSError, SyntaxError, ValueError, UnidentifiedImageError, DecompressionBombError: the file
@@ -80,8 +80,7 @@ def list_images(folder: Path, pattern: str) -> list[Path]:
 
 
 def is_held_out(name: str, fraction: float) -> bool:
-    """Whether a photo is for validation: decided by its name alone, so that adding photos to a folder
-    moves none of the others."""
+    """Whether a photo is for validation. Its name alone decides: adding photos moves no other."""
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
@@ -143,8 +142,8 @@ class TrainingImages(Dataset):
 class StepSampler(Sampler[int]):
     """Sample numbers for one of several devices, endlessly, from a given step on.
 
-    Step t of all devices together is samples t x batch_size to (t + 1) x batch_size - 1; device `rank`
-    of `world_size` takes its slice of them.
+    Step t of all devices together is samples t x batch_size to (t + 1) x batch_size - 1; device
+    `rank` of `world_size` takes its slice of them.
 
     Raises:
         ValueError: the batch can't be shared equally.
@@ -242,7 +241,8 @@ class StyleTransferData(LightningDataModule):
         for path in list_images(Path(style_dir), "*"):
             if path.stem in self.style_paths:
                 raise ValueError(
-                    f"two paintings are named {path.stem!r}: {self.style_paths[path.stem]} and {path}"
+                    f"two paintings are named {path.stem!r}: "
+                    f"{self.style_paths[path.stem]} and {path}"
                 )
             self.style_paths[path.stem] = path
         self.style_names = sorted(self.style_paths)

@@ -1,4 +1,4 @@
-"""The perceptual loss: how far a stylized image is from the photo's content and a painting's style."""
+"""The perceptual loss: how far an image is from a photo's content and a painting's style."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,8 +19,8 @@ def gram_matrix(features: Tensor) -> Tensor:
         features: ``[B, C, H, W]``, of any floating dtype.
 
     Returns:
-        ``[B, C, C]``: products of channels, averaged over the H W positions. In float32 (float64 for
-        float64), also under autocast: a float16 Gram overflows.
+        ``[B, C, C]``: products of channels, averaged over the H W positions. In float32 (float64
+        for float64), also under autocast: a float16 Gram overflows.
     """
     batch, channels, height, width = features.shape
     dtype = torch.promote_types(features.dtype, torch.float32)
@@ -59,7 +59,7 @@ def content_loss(features: Tensor, content_features: Tensor, relative: bool = Tr
 
 
 def style_loss(features: Tensor, style_grams: Tensor, relative: bool = True) -> Tensor:
-    """How far the features' Gram matrices are from the paintings' (Johnson et al. 2016, eq. 4): ``[B]``.
+    """How far the Gram matrices are from the paintings' (Johnson et al. 2016, eq. 4): ``[B]``.
 
     Args:
         features: ``[B, C, H, W]``.
@@ -91,8 +91,8 @@ class PerceptualLoss(nn.Module):
         content_weight, style_weight, tv_weight: weights of the three losses in the total.
         content_weights, style_weights: weight of each VGG layer, by name, within content and style
             loss; 0 leaves a layer out.
-        relative: scale-free differences (see `difference`), so that a weight means the same for every
-            painting and layer; False takes the papers' mean squared differences.
+        relative: scale-free differences (see `difference`), so that a weight means the same for
+            every painting and layer; False takes the papers' mean squared differences.
         style_coefficients: multiplies the style loss of single styles, by name; 1 where not given.
 
     Raises:

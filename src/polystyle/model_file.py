@@ -1,13 +1,12 @@
 """The trained network as one file: weights, and in the header what must travel with them."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from polystyle.transformer_net import TransformerNet
 
@@ -46,10 +45,9 @@ def save_model(
         name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
-        partial = Path(beside) / path.name
-        save_file(weights, partial, metadata=header)
-        partial.replace(path)
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(save(weights, metadata=header))
+    partial.replace(path)
 
 
 def load_model(path: Path) -> tuple[TransformerNet, list[str]]:
@@ -72,8 +70,8 @@ def load_model(path: Path) -> tuple[TransformerNet, list[str]]:
             version = int(header["format_version"])
             if version > FORMAT_VERSION:
                 raise ValueError(
-                    f"{path} has format {version}, and this polystyle reads up to {FORMAT_VERSION}: "
-                    "update polystyle"
+                    f"{path} has format {version}, and this polystyle reads up to "
+                    f"{FORMAT_VERSION}: update polystyle"
                 )
             style_names = json.loads(header["style_names"])
             net = TransformerNet(len(style_names), json.loads(header["width"]))

@@ -18,15 +18,15 @@ class MultiStyleModule(LightningModule):
 
     Args:
         style_names: the styles' names; a style's index is its place in here.
-        loss: the perceptual loss. Its Gram targets are computed from the datamodule's paintings when
-            training starts.
+        loss: the perceptual loss. Its Gram targets are computed from the datamodule's paintings
+            when training starts.
         width, init_std: see `TransformerNet`.
         learning_rate: Adam's.
-        scheduler: makes a scheduler, stepped every step, from the optimizer; None keeps the learning
-            rate constant, as published.
+        scheduler: makes a scheduler, stepped every step, from the optimizer; None keeps the
+            learning rate constant, as published.
 
-    Logs ``train/{loss,content_loss,style_loss,tv_loss}`` for each batch and, on the held-out photos,
-    ``val/...`` likewise and ``val_style_loss/<style name>`` for each style.
+    Logs ``train/{loss,content_loss,style_loss,tv_loss}`` for each batch and, on the held-out
+    photos, ``val/...`` likewise and ``val_style_loss/<style name>`` for each style.
     """
 
     def __init__(

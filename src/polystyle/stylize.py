@@ -37,7 +37,7 @@ def main() -> None:
 def stylize(
     model: Path, photos: list[Path], styles: list[str], output: Path, overwrite: bool = False
 ) -> int:
-    """Paint each photo in each style, into ``<output>/<photo stem>-<style name><photo's extension>``.
+    """Paint each photo in each style: ``<output>/<photo stem>-<style name><photo's extension>``.
 
     A photo that can't be painted is reported at the end and stops nothing.
 

@@ -86,11 +86,11 @@ def train(cfg: DictConfig) -> None:
     checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
 
     import lightning.pytorch as pl
-    import torch
     from lightning.fabric.utilities.warnings import PossibleUserWarning
 
     # Lightning's hints are for people who write loops; ours are in the configuration.
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)

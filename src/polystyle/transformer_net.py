@@ -62,8 +62,8 @@ class ResidualBlock(nn.Module):
 class TransformerNet(nn.Module):
     """One feed-forward network that paints a photo in any of N styles, or any blend of them.
 
-    The network of Dumoulin, Shlens & Kudlur 2017 (appendix, table 1), after Johnson, Alahi & Fei-Fei
-    2016: 1,674,432 convolution weights, shared, and 3,206 numbers per style at width 1.
+    The network of Dumoulin, Shlens & Kudlur 2017 (appendix, table 1), after Johnson, Alahi &
+    Fei-Fei 2016: 1,674,432 convolution weights, shared, and 3,206 numbers per style at width 1.
 
     Args:
         num_styles: styles N.

