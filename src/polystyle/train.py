@@ -82,7 +82,7 @@ def train(cfg: DictConfig) -> None:
     for key, meaning in REQUIRED.items():
         if OmegaConf.is_missing(cfg.data, key.removeprefix("data.")):
             raise ValueError(f"{key} is not set: {meaning}. See polystyle-train --help")
-    run_dir = Path(cfg.run_dir)
+    run_dir = Path(os.path.relpath(cfg.run_dir))
     checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
 
     import lightning.pytorch as pl
@@ -91,6 +91,7 @@ def train(cfg: DictConfig) -> None:
     # Lightning's hints are for people who write loops; ours are in the configuration.
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -119,10 +120,10 @@ def train(cfg: DictConfig) -> None:
         # A run shorter than the interval is validated once, at its end.
         val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
     )
-    if logger and trainer.is_global_zero:
-        settings = OmegaConf.to_container(cfg, resolve=True)
-        logger.log_hyperparams(settings)
-        logger.experiment.add_text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg)}\n```")
+    if trainer.logger:
+        trainer.logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
+        trainer.logger.experiment.add_text("configuration", text)
 
     log.info(
         f"{len(data.style_names)} styles: {', '.join(data.style_names)}\n"

@@ -67,11 +67,12 @@ class VGG16(nn.Module):
         super().__init__()
         if pooling not in ("max", "average"):
             raise ValueError(f"pooling must be max or average, not {pooling!r}")
-        self.features = vgg16(weights=None).features[: max(LAYERS.values()) + 1]
+        self.features = blank_features()
         if weights == "random":
             log.warning("VGG-16 has RANDOM weights, as asked: good for tests, not for pictures")
+            self.features.load_state_dict(random_weights(), assign=True)
         else:
-            self.features.load_state_dict(load_weights(weights))
+            self.features.load_state_dict(load_weights(weights), assign=True)
         if pooling == "average":
             for index, layer in enumerate(self.features):
                 if isinstance(layer, nn.MaxPool2d):
@@ -116,6 +117,23 @@ def check_layers(layers: Iterable[str]) -> None:
     unknown = [name for name in layers if name not in LAYERS]
     if unknown:
         raise ValueError(f"VGG-16 has no layer {unknown[0]!r}; it has {', '.join(LAYERS)}")
+
+
+def blank_features() -> nn.Sequential:
+    """torchvision's own layers up to relu4_3, without weights."""
+    with torch.device("meta"):  # else torchvision fills 138 million numbers at random
+        return vgg16(weights=None).features[: max(LAYERS.values()) + 1]
+
+
+def random_weights() -> dict[str, Tensor]:
+    """He-normal convolutions without biases, so that signals keep their size."""
+    shapes = {name: tensor.shape for name, tensor in blank_features().state_dict().items()}
+    return {
+        name: torch.randn(shape) * (2 / shape[1:].numel()) ** 0.5
+        if name.endswith("weight")
+        else torch.zeros(shape)
+        for name, shape in shapes.items()
+    }
 
 
 def load_weights(path: str | None = None) -> dict[str, Tensor]:
@@ -195,13 +213,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
     """Blocks 1 to 4 of the weights, or a ValueError that says what is wrong with them."""
-    expected = {
-        name: tensor.shape
-        for name, tensor in vgg16(weights=None)
-        .features[: max(LAYERS.values()) + 1]
-        .state_dict()
-        .items()
-    }
+    expected = {name: tensor.shape for name, tensor in blank_features().state_dict().items()}
     if not isinstance(weights, dict):
         raise ValueError(f"{source} does not hold VGG-16's weights but a {type(weights).__name__}")
     weights = {str(name).removeprefix("features."): tensor for name, tensor in weights.items()}

@@ -1,0 +1,42 @@
+# Everything a newcomer needs; `make` lists it. PYTHON=python3.12 make setup picks the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart train test lint format tensorboard
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Installed again when the dependencies change.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+setup: .venv/installed ## install into .venv, and fetch VGG-16's weights
+	$(BIN)/python scripts/fetch_vgg16.py
+
+quickstart: setup ## sample photos and paintings, a network trained on them, a picture: minutes
+	$(BIN)/python scripts/make_sample_data.py
+	$(BIN)/polystyle-train experiment=quickstart
+	$(BIN)/polystyle-stylize outputs/quickstart/model.safetensors data/sample/photos/astronaut.jpg \
+		--style all --output outputs/quickstart/painted --overwrite
+	@echo "Now yours: $(BIN)/polystyle-train data.content_dir=PHOTOS data.style_dir=PAINTINGS"
+
+train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps=2000 ..."
+	$(BIN)/polystyle-train data.content_dir=data/photos data.style_dir=data/paintings $(ARGS)
+
+test: setup ## all tests
+	$(BIN)/pytest
+
+lint: .venv/installed ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tensorboard: .venv/installed ## watch all runs at http://localhost:6006
+	$(BIN)/tensorboard --logdir outputs

@@ -1,0 +1,66 @@
+"""What several test modules share: a seed, and a VGG-16 that nobody's test can spoil."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models import vgg16
+
+from polystyle.vgg import LAYERS, VGG16, load_weights
+
+settings.register_profile("polystyle", deadline=None, max_examples=25, print_blob=True)
+settings.load_profile("polystyle")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def true_weights() -> dict[str, Tensor]:
+    """The real VGG-16, out of torch's hub cache or fetched into it."""
+    return load_weights()
+
+
+@pytest.fixture(scope="session")
+def built_vgg() -> VGG16:
+    """Building one takes seconds: copy it (the fixture `vgg`), don't change it."""
+    torch.manual_seed(0)
+    return VGG16(weights="random")
+
+
+@pytest.fixture
+def vgg(built_vgg: VGG16) -> VGG16:
+    """A VGG-16 of random weights and max pooling, the test's own to change."""
+    return copy.deepcopy(built_vgg)
+
+
+@pytest.fixture(scope="session")
+def features_by_hand() -> Callable[..., dict[str, Tensor]]:
+    """All of VGG-16's ReLU maps in float64, from torchvision's own modules."""
+    with torch.device("meta"):
+        modules = vgg16(weights=None).features[:23]
+    mean = torch.tensor([123.68, 116.779, 103.939], dtype=torch.float64)
+
+    def features(images: Tensor, weights: dict[str, Tensor], pooling: str) -> dict[str, Tensor]:
+        weights = {name: tensor.double() for name, tensor in weights.items()}
+        modules.load_state_dict(weights, assign=True)
+        modules.requires_grad_(False)
+        names = {index: name for name, index in LAYERS.items()}
+        maps = {}
+        x = images.double() * 255 - mean[:, None, None]
+        for index, module in enumerate(modules):
+            if pooling == "average" and isinstance(module, torch.nn.MaxPool2d):
+                x = F.avg_pool2d(x, 2)
+            else:
+                x = module(x)
+            if index in names:
+                maps[names[index]] = x.clone()
+        return maps
+
+    return features

@@ -1,0 +1,60 @@
+"""The commands from the outside: help, running from anywhere, and the scripts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("train", "stylize")
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_how_to_use_it_from_anywhere(name: str, tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name(f"polystyle-{name}")
+    result = run(str(command), "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert f"polystyle-{name} " in result.stdout
+    assert run(sys.executable, "-m", f"polystyle.{name}", "--help", cwd=tmp_path).returncode == 0
+
+
+def test_the_configuration_is_shown_without_loading_torch(tmp_path: Path) -> None:
+    program = "import sys; from polystyle.train import main; sys.argv[1:] = ['--cfg', 'job']\n"
+    program += "main(); assert 'torch' not in sys.modules"
+    result = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "content_dir: ???" in result.stdout
+
+
+def test_training_without_folders_says_what_is_missing(tmp_path: Path) -> None:
+    result = run(sys.executable, "-m", "polystyle.train", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.strip() == (
+        "polystyle-train: data.content_dir is not set: the folder of photos. "
+        "See polystyle-train --help"
+    )
+
+
+def test_the_configurations_travel_in_the_wheel() -> None:
+    import polystyle.configs
+
+    assert (Path(polystyle.configs.__path__[0]) / "experiment/quickstart.yaml").is_file()
+
+
+def test_fetch_vgg16_says_where_the_weights_are(tmp_path: Path) -> None:
+    result = run(sys.executable, str(ROOT / "scripts/fetch_vgg16.py"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "7,635,264 numbers, checked" in result.stdout
+    assert "Next: polystyle-train" in result.stdout
+
+
+def test_make_help_lists_every_target(tmp_path: Path) -> None:
+    result = run("make", "-C", str(ROOT), cwd=tmp_path)
+    assert result.returncode == 0
+    for target in ("quickstart", "setup", "train", "test", "lint", "format", "tensorboard"):
+        assert f"make {target}" in result.stdout or f"  {target}" in result.stdout

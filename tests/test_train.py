@@ -1,0 +1,199 @@
+"""polystyle-train as a user types it: runs, resuming, stopping, and what it says when it can't."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from training import load_checkpoint, make_folders, run, train_command
+
+from polystyle.model_file import load_model
+from polystyle.train import best_precision, find_checkpoint
+
+STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("folders")
+    make_folders(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole_run(folders: Path) -> Path:
+    """Eight steps without a break, shared by the tests, which only read it."""
+    result = run(train_command(folders, *STEPS, "hydra.run.dir=whole"), folders)
+    assert result.returncode == 0, result.stderr
+    assert "whole/model.safetensors" in result.stdout
+    assert "whole/stylized/step-000008.png" in result.stdout
+    assert "tensorboard --logdir whole" in result.stdout
+    return folders / "whole"
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    """Same step, weights and optimizer state, bit for bit."""
+    one, other = load_checkpoint(one), load_checkpoint(other)
+    assert one["global_step"] == other["global_step"]
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
+    for optimizer, same in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        for index, state in optimizer["state"].items():
+            for name, tensor in state.items():
+                assert torch.equal(tensor, same["state"][index][name]), f"{index} {name}"
+        assert optimizer["param_groups"] == same["param_groups"]
+
+
+def test_a_run_lives_in_one_folder(whole_run: Path) -> None:
+    made = {path.relative_to(whole_run).as_posix() for path in whole_run.rglob("*")}
+    assert {
+        ".hydra/config.yaml",
+        "checkpoints/last.ckpt",
+        "checkpoints/step-000004.ckpt",
+        "checkpoints/step-000008.ckpt",
+        "model.safetensors",
+        "stylized/step-000000.png",
+        "stylized/step-000004.png",
+        "stylized/step-000008.png",
+    } <= made
+    assert len(list((whole_run / "tensorboard").glob("events.*"))) == 1
+
+
+def test_the_model_file_holds_the_trained_weights(whole_run: Path) -> None:
+    net, style_names = load_model(whole_run / "model.safetensors")
+    assert style_names == ["dots", "haze", "rust"]
+    trained = load_checkpoint(whole_run / "checkpoints/last.ckpt")["state_dict"]
+    assert {f"net.{name}" for name in net.state_dict()} == set(trained)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, trained[f"net.{name}"]), name
+
+
+def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
+    root = whole_run.parent
+    # The same line both times, as the README promises, but for how far to go.
+    line = ("hydra.run.dir=halves", "ckpt_path=last", "data.num_workers=2")
+    every = "trainer.val_check_interval=4"
+    for max_steps in (4, 8):
+        result = run(train_command(root, *line, every, f"trainer.max_steps={max_steps}"), root)
+        assert result.returncode == 0, result.stderr
+    assert "Going on from halves/checkpoints/last.ckpt" in result.stdout
+    assert_same_state(root / "halves/checkpoints/last.ckpt", whole_run / "checkpoints/last.ckpt")
+    # One folder of curves, in which the steps go on where they were.
+    assert [path.name for path in (root / "halves").iterdir() if "tensorboard" in path.name] == [
+        "tensorboard"
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_whole_run_that_goes_on(whole_run: Path, number: signal.Signals) -> None:
+    root, name = whole_run.parent, number.name
+    line = (f"hydra.run.dir={name}", "ckpt_path=last", "data.num_workers=2")
+    endless = train_command(root, *line, "trainer.max_steps=100000", "trainer.val_check_interval=4")
+    # Not to a file: a terminal sends Ctrl-C to the whole group, loader workers included.
+    process = subprocess.Popen(
+        endless, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (root / name / "stylized/step-000000.png").exists():
+            assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    output = output.decode()
+    assert process.returncode == 128 + number, output
+    assert "Traceback" not in output
+    assert f"hydra.run.dir={name} ckpt_path=last" in output
+    reached = load_checkpoint(root / name / "checkpoints/last.ckpt")["global_step"]
+    assert f"Step {reached} of 100000" in output
+    load_model(root / name / "model.safetensors")
+    if reached >= 8:
+        pytest.fail(f"the machine was too fast for this test: {reached} steps")
+    rest = (*line, "trainer.max_steps=8", "trainer.val_check_interval=4")
+    result = run(train_command(root, *rest), root)
+    assert result.returncode == 0, result.stderr
+    assert_same_state(root / name / "checkpoints/last.ckpt", whole_run / "checkpoints/last.ckpt")
+
+
+def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
+    before = (whole_run / "checkpoints/last.ckpt").read_bytes()
+    result = run(train_command(whole_run.parent, *STEPS, "hydra.run.dir=whole"), whole_run.parent)
+    assert result.returncode == 1
+    assert result.stderr.strip() == (
+        "polystyle-train: whole holds a run already: add ckpt_path=last to go on with it, "
+        "or choose another hydra.run.dir"
+    )
+    assert (whole_run / "checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    (tmp_path / "paintings/rust.png").rename(tmp_path / "paintings/sand.png")
+    last = f"ckpt_path={whole_run / 'checkpoints/last.ckpt'}"
+    result = run(train_command(tmp_path, *STEPS, last), tmp_path)
+    assert result.returncode == 1
+    assert "trained on the styles dots, haze, rust; the paintings now are dots, haze, sand" in (
+        result.stderr
+    )
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("data.content_dir=nowhere", "there is no folder nowhere"),
+        ("data.batchsize=4", "there is no data.batchsize in the configuration: did you mean "),
+        ("ckpt_path=nothing.ckpt", "ckpt_path: there is no file nothing.ckpt"),
+        (
+            "loss.vgg.weights=nothing.safetensors",
+            "no file of VGG-16 weights at nothing.safetensors",
+        ),
+        ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
+        ("experiment=quickstar", "Could not find 'experiment/quickstar'"),
+        ("trainer.accelerator=abacus", "abacus"),
+    ],
+)
+def test_an_error_is_one_line(folders: Path, override: str, complaint: str) -> None:
+    result = run(train_command(folders, *STEPS, override), folders)
+    assert result.returncode == 1
+    assert complaint in result.stderr
+    assert result.stderr.startswith("polystyle-train: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_sweep_trains_one_run_for_each_value(folders: Path) -> None:
+    sweep = ("-m", "loss.style_weight=2,5", "hydra.sweep.dir=sweep", "trainer.max_steps=1")
+    result = run(train_command(folders, *sweep, "data.num_workers=0"), folders)
+    assert result.returncode == 0, result.stderr
+    weights = [
+        OmegaConf.load(folders / f"sweep/{number}/.hydra/config.yaml").loss.style_weight
+        for number in range(2)
+    ]
+    assert weights == [2, 5]
+    assert all((folders / f"sweep/{number}/model.safetensors").exists() for number in range(2))
+
+
+def test_find_checkpoint(tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert find_checkpoint(None, tmp_path) is None
+    assert find_checkpoint("last", tmp_path) is None
+    last.parent.mkdir()
+    last.touch()
+    assert find_checkpoint("last", tmp_path) == last
+    with pytest.raises(FileExistsError):
+        find_checkpoint(None, tmp_path)
+
+
+def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert best_precision("cpu") == "bf16-mixed"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert best_precision("cpu") == "32-true"
