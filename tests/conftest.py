@@ -15,6 +15,9 @@ from polystyle.vgg import LAYERS, VGG16, load_weights
 settings.register_profile("polystyle", deadline=None, max_examples=25, print_blob=True)
 settings.load_profile("polystyle")
 
+# The tensors in these tests are too small to gain from threads, which on a busy machine only wait.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:

@@ -34,6 +34,7 @@ class StylizedGrid(Callback):
         self.folder = Path(folder)
         self.max_photos = max_photos
         self.max_styles = max_styles
+        self.written_step: int | None = None
 
     @torch.no_grad()
     def grid(self, trainer: Trainer, module: LightningModule) -> Tensor:
@@ -53,14 +54,16 @@ class StylizedGrid(Callback):
         return make_grid(rows, nrow=len(paintings) + 1, padding=4, pad_value=1.0)
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
-        path = self.folder / f"step-{trainer.global_step:06d}.png"
-        if not trainer.is_global_zero or trainer.fast_dev_run or path.exists():
+        step = trainer.global_step
+        # The end often comes right after a validation.
+        if not trainer.is_global_zero or trainer.fast_dev_run or step == self.written_step:
             return
+        self.written_step = step
         grid = self.grid(trainer, module)
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_image(grid, path)
+        save_image(grid, self.folder / f"step-{step:06d}.png")
         for logger in trainer.loggers:
-            logger.experiment.add_image("stylized", grid, trainer.global_step)
+            logger.experiment.add_image("stylized", grid, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
@@ -150,6 +153,7 @@ class StopOnSignal(Callback):
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.before = {

@@ -251,7 +251,7 @@ class StyleTransferData(LightningDataModule):
         """Read the paintings and the held-out photos.
 
         Raises:
-            ValueError: a painting, or every held-out photo, can't be read.
+            ValueError: a painting can't be read, or not one of the photos.
         """
         self.paintings = {}
         for name in self.style_names:
@@ -274,6 +274,10 @@ class StyleTransferData(LightningDataModule):
         if not photos:
             raise ValueError("none of the held-out photos can be read")
         self.val_photos = torch.stack(photos)
+        self.training_images = TrainingImages(
+            self.train_paths, len(self.style_names), self.image_size, self.seed
+        )
+        self.training_images.readable_photo(0)
 
     def train_dataloader(self) -> DataLoader:
         """Batches ``{"content": [B, 3, image_size, image_size], "style": [B] int64}``, from the
@@ -288,7 +292,7 @@ class StyleTransferData(LightningDataModule):
             world_size=trainer.world_size,
         )
         return DataLoader(
-            TrainingImages(self.train_paths, len(self.style_names), self.image_size, self.seed),
+            self.training_images,
             batch_size=sampler.share,
             sampler=sampler,
             num_workers=self.num_workers,

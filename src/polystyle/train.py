@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shlex
+import signal
 import sys
 import time
 import warnings
@@ -34,18 +35,20 @@ def main() -> None:
         run()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         sys.exit(f"polystyle-train: {explain(error)}")
+    except KeyboardInterrupt:
+        print("polystyle-train: stopped before training began", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://polystyle.configs", config_name="train")
 def run(cfg: DictConfig) -> None:
     try:
         train(cfg)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | OSError):
-            sys.exit(f"polystyle-train: {error.__cause__}")
-        sys.exit(f"polystyle-train: {' '.join(str(error).split())}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"polystyle-train: {error}")
+    except (InstantiationException, ValueError, OSError) as error:
+        log.debug("", exc_info=True)  # hydra.verbose=true shows it
+        # Hydra wraps what a constructor raised.
+        wrapped = isinstance(error.__cause__, ValueError | OSError)
+        sys.exit(f"polystyle-train: {' '.join(str(error.__cause__ if wrapped else error).split())}")
 
 
 def explain(error: Exception) -> str:
@@ -132,10 +135,14 @@ def train(cfg: DictConfig) -> None:
         f"{trainer.precision} on {trainer.strategy.root_device}\n"
         f"Writing to {run_dir}"
     )
-    if checkpoint:
-        log.info(f"Going on from {checkpoint}")
+    log.info(f"Going on from {checkpoint}" if checkpoint else "Starting at step 0")
     started_at = time.monotonic()
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
+        log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
+        sys.exit(128 + signal.SIGINT)
     if trainer.fast_dev_run:
         log.info("Everything works. Nothing was written: leave out trainer.fast_dev_run to train.")
         return
@@ -176,17 +183,19 @@ def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
         FileExistsError: the folder holds a run already, and nobody said to go on with it.
     """
     last = run_dir / "checkpoints" / "last.ckpt"
-    if ckpt_path is None:
-        if last.exists():
-            raise FileExistsError(
-                f"{run_dir} holds a run already: add ckpt_path=last to go on with it, "
-                "or choose another hydra.run.dir"
-            )
-        return None
-    if ckpt_path == "last":
+    if ckpt_path is None and last.exists():
+        raise FileExistsError(
+            f"{run_dir} holds a run already: add ckpt_path=last to go on with it, "
+            "or choose another hydra.run.dir"
+        )
+    if ckpt_path in (None, "last"):
         if last.exists():
             return last
-        log.info(f"No checkpoint in {run_dir} yet: starting")
+        if (run_dir / "model.safetensors").exists():
+            raise FileExistsError(
+                f"{run_dir} holds a model.safetensors that training would replace, and no "
+                "checkpoint: choose another hydra.run.dir"
+            )
         return None
     if not Path(ckpt_path).is_file():
         raise FileNotFoundError(f"ckpt_path: there is no file {ckpt_path}")

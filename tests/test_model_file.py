@@ -1,0 +1,226 @@
+"""The model file: what was saved comes back bit for bit, and nothing else is taken for it."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from polystyle.model_file import FORMAT_VERSION, load_model, save_model
+from polystyle.transformer_net import TransformerNet
+
+NAMES = ["starry_night", "la_muse", "Æble & pære"]
+
+
+@pytest.fixture
+def net() -> TransformerNet:
+    """A small network, none of whose numbers is what a new one starts with."""
+    net = TransformerNet(len(NAMES), width=0.125)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter)
+    return net.eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path, net: TransformerNet) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_model(path, net, NAMES)
+    return path
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header as safetensors documents it: its length in 8 bytes, then JSON."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])
+
+
+def rewrite(path: Path, tensors: dict | None = None, header: dict | None = None) -> None:
+    """Change or, with None, drop tensors or entries of the header."""
+    header = {**read_header(path)["__metadata__"], **(header or {})}
+    tensors = {**load_file(path), **(tensors or {})}
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if tensor is not None},
+        path,
+        metadata={name: value for name, value in header.items() if value is not None},
+    )
+
+
+def refusal(path: Path) -> str:
+    """What load_model says of a file that it refuses: one line, that names the file."""
+    with pytest.raises(ValueError) as error:
+        load_model(path)
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def assert_same_network(ours: nn.Module, theirs: nn.Module) -> None:
+    ours, theirs = ours.state_dict(), theirs.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_was_saved_comes_back_bit_for_bit(saved: Path, net: TransformerNet) -> None:
+    again, names = load_model(saved)
+    assert names == NAMES
+    assert (again.width, again.num_styles) == (0.125, 3)
+    assert not again.training
+    assert_same_network(again, net)
+    photo = torch.rand(3, 3, 20, 24)
+    style = torch.tensor([2, 0, 1])
+    assert torch.equal(again(photo, style), net(photo, style))
+
+
+def test_header_says_what_must_travel_with_the_weights(tmp_path: Path, net: TransformerNet) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, net, NAMES, training={"steps": 40_000, "style_weight": 5.0})
+    header = read_header(path)
+    about = header.pop("__metadata__")
+    assert about["format"] == "polystyle"
+    assert about["format_version"] == str(FORMAT_VERSION) == "1"
+    assert json.loads(about["style_names"]) == NAMES
+    assert json.loads(about["width"]) == 0.125
+    assert json.loads(about["training"]) == {"steps": 40_000, "style_weight": 5.0}
+    assert header.keys() == net.state_dict().keys()
+    assert {entry["dtype"] for entry in header.values()} == {"F32"}
+
+
+def test_file_is_no_pickle_or_zip(saved: Path) -> None:
+    assert saved.read_bytes()[8:9] == b"{"
+    assert not zipfile.is_zipfile(saved)
+
+
+def test_folder_is_made(tmp_path: Path, net: TransformerNet) -> None:
+    path = tmp_path / "new" / "folder" / "model.safetensors"
+    save_model(path, net, NAMES)
+    assert load_model(path)[1] == NAMES
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("names", [[], NAMES[:2], [*NAMES, "one_more"]])
+def test_one_name_for_each_style_or_nothing_is_written(
+    tmp_path: Path, net: TransformerNet, names: list[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=f"{len(names)} names for 3 styles"):
+        save_model(path, net, names)
+    assert not path.exists()
+
+
+def test_channels_last_network_is_saved_right(tmp_path: Path, net: TransformerNet) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, net.to(memory_format=torch.channels_last), NAMES)
+    assert not net.residual[0].first.conv.weight.is_contiguous()
+    assert_same_network(load_model(path)[0], net)
+
+
+def test_compiled_network_is_saved_under_plain_names(tmp_path: Path, net: TransformerNet) -> None:
+    path = tmp_path / "model.safetensors"
+    net.compile(backend="eager")
+    save_model(path, net, NAMES)
+    assert_same_network(load_model(path)[0], net)
+
+
+def test_saving_again_replaces_the_older_file(saved: Path, net: TransformerNet) -> None:
+    with torch.no_grad():
+        net.paint.norm.beta += 1
+    save_model(saved, net, ["a", "b", "c"])
+    again, names = load_model(saved)
+    assert names == ["a", "b", "c"]
+    assert_same_network(again, net)
+
+
+def test_write_that_fails_leaves_the_older_file(
+    saved: Path, net: TransformerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def write_half(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with torch.no_grad():
+        net.paint.norm.beta += 1
+    with pytest.raises(OSError, match="No space left"):
+        save_model(saved, net, NAMES)
+    assert saved.read_bytes() == before
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no model file .*nowhere\.safetensors$"):
+        load_model(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("kept", [0.0, 1e-5, 1e-4, 0.01, 0.1, 0.5, 0.999])
+def test_cut_file_is_refused(saved: Path, kept: float) -> None:
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(kept * len(whole))])
+    assert "is damaged, or not a safetensors file" in refusal(saved)
+
+
+def test_file_short_of_one_byte_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-1])
+    assert "is damaged" in refusal(saved)
+
+
+def test_text_file_is_refused(saved: Path) -> None:
+    saved.write_text("<html>404: not found</html>\n" * 40)
+    assert "is damaged, or not a safetensors file" in refusal(saved)
+
+
+def test_checkpoint_of_torch_is_refused(saved: Path, net: TransformerNet) -> None:
+    torch.save(net.state_dict(), saved)
+    assert "is damaged, or not a safetensors file" in refusal(saved)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_safetensors_file_of_another_program_is_refused(
+    saved: Path, net: TransformerNet, metadata: dict[str, str] | None
+) -> None:
+    save_file(net.state_dict(), saved, metadata=metadata)
+    assert "is a safetensors file, but not a polystyle model" in refusal(saved)
+
+
+def test_newer_format_asks_for_an_update(saved: Path) -> None:
+    rewrite(saved, header={"format_version": "2"})
+    assert "has format 2, and this polystyle reads up to 1: update polystyle" in refusal(saved)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"paint.norm.gamma": None},
+        {"paint.norm.gamma": torch.ones(2, 3)},
+        {"down.0.conv.weight": torch.ones(4, 3, 3, 3)},
+        {"one_too_many": torch.ones(1)},
+    ],
+    ids=["missing", "styles", "kernel", "extra"],
+)
+def test_tensors_that_do_not_fit_the_header_are_refused(saved: Path, tensors: dict) -> None:
+    rewrite(saved, tensors=tensors)
+    assert "does not hold the network that its header promises" in refusal(saved)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"width": "0.25"},
+        {"width": None},
+        {"width": "a quarter"},
+        {"style_names": '["one", "two"]'},
+        {"style_names": "one, two, three"},
+        {"style_names": None},
+        {"format_version": None},
+    ],
+)
+def test_header_that_does_not_fit_the_tensors_is_refused(saved: Path, header: dict) -> None:
+    rewrite(saved, header=header)
+    assert "does not hold the network that its header promises" in refusal(saved)
