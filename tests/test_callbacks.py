@@ -1,5 +1,6 @@
 """What is written beside the training step."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim.lr_scheduler import ConstantLR
 from training import make_folders
 
 from polystyle.callbacks import ImagesPerSecond, ModelFile, ProgressBar, StylizedGrid
@@ -36,7 +38,9 @@ def data(tmp_path: Path) -> StyleTransferData:
 @pytest.fixture
 def module(data: StyleTransferData) -> MultiStyleModule:
     torch.manual_seed(0)
-    return MultiStyleModule(data.style_names, PerceptualLoss(VGG16(weights="random")), width=0.125)
+    loss = PerceptualLoss(VGG16(weights="random"))
+    constant = partial(ConstantLR, factor=1.0)
+    return MultiStyleModule(data.style_names, loss, width=0.125, scheduler=constant)
 
 
 def cell(grid: torch.Tensor, row: int, column: int) -> torch.Tensor:
@@ -90,8 +94,10 @@ def test_tensorboard_has_everything_that_people_look_for(
     events.Reload()
     wanted = {f"val_style_loss/{name}" for name in data.style_names}
     wanted |= {f"{part}/{kind}" for part in ("train", "val") for kind in ("loss", "content_loss")}
-    wanted |= {"train/style_loss", "val/style_loss", "lr-Adam", "train/images_per_second"}
+    wanted |= {"train/style_loss", "val/style_loss", "train/images_per_second"}
+    wanted |= {"train/learning_rate"}
     assert wanted <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("val/loss")] == [1, 2]
     assert [image.step for image in events.Images("stylized")] == [0, 1, 2]
     pictures = sorted(path.name for path in (tmp_path / "stylized").iterdir())
     assert pictures == ["step-000000.png", "step-000001.png", "step-000002.png"]

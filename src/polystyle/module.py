@@ -55,6 +55,9 @@ class MultiStyleModule(LightningModule):
         self.loss.set_style_images(self.trainer.datamodule.paintings)
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of each image, ``[B]``, by name."""
+        # Lightning takes this for the curves' horizontal axis, and drops its own "epoch".
+        self.log("step", float(self.global_step))
         content = batch["content"].contiguous(memory_format=torch.channels_last)
         return self.loss(content, self(content, batch["style"]), batch["style"])
 
@@ -79,7 +82,11 @@ class MultiStyleModule(LightningModule):
             return optimizer
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"},
+            "lr_scheduler": {
+                "scheduler": self.scheduler(optimizer),
+                "interval": "step",
+                "name": "train/learning_rate",
+            },
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -46,9 +46,11 @@ def run(cfg: DictConfig) -> None:
         train(cfg)
     except (InstantiationException, ValueError, OSError) as error:
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
-        # Hydra wraps what a constructor raised.
-        wrapped = isinstance(error.__cause__, ValueError | OSError)
-        sys.exit(f"polystyle-train: {' '.join(str(error.__cause__ if wrapped else error).split())}")
+        if isinstance(error, InstantiationException) and isinstance(
+            error.__cause__, ValueError | OSError
+        ):
+            error = error.__cause__  # what our constructor said, without Hydra's wrapping
+        sys.exit(f"polystyle-train: {' '.join(str(error).split())}")
 
 
 def explain(error: Exception) -> str:
@@ -124,7 +126,6 @@ def train(cfg: DictConfig) -> None:
         val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
     )
     if trainer.logger:
-        trainer.logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
         text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
         trainer.logger.experiment.add_text("configuration", text)
 
