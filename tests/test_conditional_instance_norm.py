@@ -152,6 +152,24 @@ def test_resampled_map_keeps_every_style_on_its_side(size: tuple[int, int]) -> N
         torch.testing.assert_close(out[..., column], alone[..., column])
 
 
+@pytest.mark.parametrize(
+    ("columns", "shares"),
+    [([1, 0], [1, 0.75, 0.25, 0]), ([1, 0, 0, 0] * 4, [0.25] * 4)],
+    ids=["enlarged", "reduced"],
+)
+def test_map_is_resampled_as_a_picture_is(columns: list[int], shares: list[float]) -> None:
+    # Pixels are areas: enlarging interpolates between their middles, reducing averages them all.
+    layer = make_layer(num_styles=2)
+    left = torch.tensor(columns, dtype=torch.float64).expand(1, 1, 1, -1)
+    x = torch.randn(1, 3, 6, 4, dtype=torch.float64)
+    first, second = layer(x, torch.tensor([0])), layer(x, torch.tensor([1]))
+    inner = slice(1, -1) if len(columns) > 4 else slice(None)
+    share = torch.tensor(shares, dtype=torch.float64)
+    blend = share * first + (1 - share) * second
+    out = layer(x, torch.cat([left, 1 - left], dim=1))
+    torch.testing.assert_close(out[..., inner], blend[..., inner])
+
+
 @pytest.mark.parametrize("kind", ["index", "mix"])
 def test_absent_styles_get_exactly_zero_gradient(kind: str) -> None:
     layer = make_layer(dtype=torch.float32)

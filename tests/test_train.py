@@ -6,13 +6,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from training import load_checkpoint, make_folders, run, train_command
+from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.model_file import load_model
-from polystyle.train import best_precision, find_checkpoint
+from polystyle.train import best_precision, find_checkpoint, train
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")
 
@@ -93,9 +95,14 @@ def test_a_signal_leaves_a_whole_run_that_goes_on(whole_run: Path, number: signa
     root, name = whole_run.parent, number.name
     line = (f"hydra.run.dir={name}", "ckpt_path=last", "data.num_workers=2")
     endless = train_command(root, *line, "trainer.max_steps=100000", "trainer.val_check_interval=4")
-    # Not to a file: a terminal sends Ctrl-C to the whole group, loader workers included.
+    # In a session of its own: a terminal sends Ctrl-C to the whole group, workers included.
     process = subprocess.Popen(
-        endless, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        endless,
+        cwd=root,
+        env=ONE_THREAD,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 120
@@ -133,6 +140,25 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
     assert (whole_run / "checkpoints/last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("ckpt_path=nothing.ckpt", "ckpt_path: there is no file nothing.ckpt"),
+        ("loss.vgg.weights=nothing.pth", "no file of VGG-16 weights at nothing.pth"),
+        ("loss.vgg.pooling=sum", "pooling must be max or average, not 'sum'"),
+        ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
+        ("model.width=0", "width must be over 0, not 0"),
+    ],
+)
+def test_a_wrong_value_is_named(folders: Path, override: str, complaint: str) -> None:
+    overrides = train_command(folders, *STEPS, "run_dir=wrong", "data.num_workers=0")[3:]
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        cfg = hydra.compose("train", [*overrides, override])
+    with pytest.raises((ValueError, OSError, InstantiationException)) as error:
+        train(cfg)
+    assert complaint in str(error.value.__cause__ or error.value)
+
+
 def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     (tmp_path / "paintings/rust.png").rename(tmp_path / "paintings/sand.png")
@@ -150,12 +176,6 @@ def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     [
         ("data.content_dir=nowhere", "there is no folder nowhere"),
         ("data.batchsize=4", "there is no data.batchsize in the configuration: did you mean "),
-        ("ckpt_path=nothing.ckpt", "ckpt_path: there is no file nothing.ckpt"),
-        (
-            "loss.vgg.weights=nothing.safetensors",
-            "no file of VGG-16 weights at nothing.safetensors",
-        ),
-        ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
         ("experiment=quickstar", "Could not find 'experiment/quickstar'"),
         ("trainer.accelerator=abacus", "abacus"),
     ],
@@ -169,8 +189,8 @@ def test_an_error_is_one_line(folders: Path, override: str, complaint: str) -> N
 
 
 def test_a_sweep_trains_one_run_for_each_value(folders: Path) -> None:
-    sweep = ("-m", "loss.style_weight=2,5", "hydra.sweep.dir=sweep", "trainer.max_steps=1")
-    result = run(train_command(folders, *sweep, "data.num_workers=0"), folders)
+    overrides = ("loss.style_weight=2,5", "hydra.sweep.dir=sweep", "trainer.max_steps=1")
+    result = run([*train_command(folders, *overrides, "data.num_workers=0"), "-m"], folders)
     assert result.returncode == 0, result.stderr
     weights = [
         OmegaConf.load(folders / f"sweep/{number}/.hydra/config.yaml").loss.style_weight

@@ -82,11 +82,14 @@ def test_layers_are_those_of_the_published_table() -> None:
     assert [norm.num_features for norm in norms(net)] == outs
 
 
-def test_paints_what_the_published_network_paints() -> None:
+@pytest.mark.parametrize("size", [(24, 20), (25, 18)])
+def test_paints_what_the_published_network_paints(size: tuple[int, int]) -> None:
     net = make_net().double()
-    photo = torch.rand(1, 3, 24, 20, dtype=torch.float64)
+    photo = torch.rand(1, 3, *size, dtype=torch.float64)
+    right, below = -size[1] % 4, -size[0] % 4
+    mirrored = F.pad(photo, (0, right, 0, below), mode="reflect")
     for style in range(3):
-        by_hand = paint_by_hand(net, photo, style)
+        by_hand = paint_by_hand(net, mirrored, style)[:, :, : size[0], : size[1]]
         torch.testing.assert_close(net(photo, torch.tensor([style])), by_hand)
 
 

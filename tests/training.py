@@ -1,5 +1,6 @@
 """What the tests of training share: small folders, and the command as a user types it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,14 @@ def train_command(root: Path, *overrides: str) -> list[str]:
     ]
 
 
+# Small tensors on several threads spend their time waiting, the more the busier the machine is.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=cwd, env=ONE_THREAD, capture_output=True, text=True, timeout=300
+    )
 
 
 def load_checkpoint(path: Path) -> dict:

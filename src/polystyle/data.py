@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import signal
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
@@ -137,6 +138,12 @@ class TrainingImages(Dataset):
                     self.named[candidate] = True
                     log.warning(f"Skipping {self.photos[candidate]}: {error}")
         raise ValueError("none of the photos can be read")
+
+
+def leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C in a terminal also goes to the workers: they must outlive the step under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class StepSampler(Sampler[int]):
@@ -296,6 +303,7 @@ class StyleTransferData(LightningDataModule):
             batch_size=sampler.share,
             sampler=sampler,
             num_workers=self.num_workers,
+            worker_init_fn=leave_signals_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -65,19 +65,24 @@ def load_model(path: Path) -> tuple[TransformerNet, list[str]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise ValueError(f"{path} is a safetensors file, but not a polystyle model")
-            version = int(header["format_version"])
-            if version > FORMAT_VERSION:
-                raise ValueError(
-                    f"{path} has format {version}, and this polystyle reads up to "
-                    f"{FORMAT_VERSION}: update polystyle"
-                )
-            style_names = json.loads(header["style_names"])
-            net = TransformerNet(len(style_names), json.loads(header["width"]))
-            net.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or not a safetensors file ({error})") from error
-    except (KeyError, json.JSONDecodeError, RuntimeError) as error:
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not a polystyle model")
+    version = header.get("format_version", "")
+    if version.isdecimal() and int(version) > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format {version}, and this polystyle reads up to "
+            f"{FORMAT_VERSION}: update polystyle"
+        )
+    try:
+        int(version)
+        style_names = json.loads(header["style_names"])
+        if not isinstance(style_names, list) or not all(isinstance(n, str) for n in style_names):
+            raise TypeError("style_names is no list of names")
+        net = TransformerNet(len(style_names), json.loads(header["width"]))
+        net.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the network that its header promises") from error
     return net.eval(), style_names

@@ -2,20 +2,18 @@
 
 import logging
 import os
-import pickle
 import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import onnx
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
@@ -88,7 +86,7 @@ class VGG16(nn.Module):
     def train(self, mode: bool = True) -> "VGG16":
         return super().train(False)
 
-    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Features of the named layers, computed no deeper than the deepest of them.
 
         Args:
@@ -112,7 +110,7 @@ class VGG16(nn.Module):
         return tapped
 
 
-def check_layers(layers: Iterable[str]) -> None:
+def check_layers(layers: Collection[str]) -> None:
     """Raises ValueError for a name that is no layer of `VGG16`."""
     unknown = [name for name in layers if name not in LAYERS]
     if unknown:
@@ -205,8 +203,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             weights = load_file(path)
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        # torch.load, told weights_only, refuses a pickle that would run code with UnpicklingError.
+    except PermissionError:
+        raise
+    except Exception as error:
+        # torch.load meets a damaged file with a dozen kinds of error; told weights_only, it refuses
+        # a pickle that would run code with UnpicklingError.
         raise ValueError(f"{path} is damaged, or not a file of plain weights") from error
     return checked(weights, path)
 

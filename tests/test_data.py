@@ -1,0 +1,841 @@
+"""Reading pictures, and batches that depend on nothing but (seed, step)."""
+
+import logging
+import random
+import shutil
+import struct
+import zlib
+from collections import Counter
+from io import BytesIO
+from itertools import islice, product
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+from torch import Tensor
+
+from polystyle.data import (
+    UNREADABLE,
+    StepSampler,
+    StyleTransferData,
+    TrainingImages,
+    is_held_out,
+    list_images,
+    load_image,
+)
+
+# More workers than this machine may have processors.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+COLOUR = (200, 100, 50)
+WHITE = (255, 255, 255)
+
+Batch = dict[str, Tensor]
+
+
+def plain(mode: str, colour: tuple[int, ...] | float, size: tuple[int, int] = (24, 16)) -> Image:
+    return Image.new(mode, size, colour)
+
+
+def noise(size: tuple[int, int], seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def png(*chunks: bytes, size: tuple[int, int] = (24, 16), bits: int = 8, colours: int = 0) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def png16(colours: int, *pixel: int) -> bytes:
+    """A 16-bit PNG of 24 x 16 equal pixels, which Pillow reads but can't write."""
+    row = b"\0" + struct.pack(f">{len(pixel)}H", *pixel) * 24
+    return png(chunk(b"IDAT", zlib.compress(row * 16)), bits=16, colours=colours)
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = "a description"
+    tags[0x011A] = 72.0
+    return tags
+
+
+# ---- Reading a picture ----------------------------------------------------------------------
+
+
+PALETTE = plain("RGB", COLOUR).quantize(4)
+INDEX = PALETTE.getpixel((0, 0))
+GREY16 = Image.fromarray(np.full((16, 24), 0x8080, dtype=np.uint16))
+GREY = (128, 128, 128)
+
+PICTURES = {
+    "grey.png": (encoded(plain("L", 77), "PNG"), (77, 77, 77)),
+    "grey.jpg": (encoded(plain("L", 77), "JPEG"), (77, 77, 77)),
+    "black on white.png": (encoded(plain("1", 1), "PNG"), WHITE),
+    "grey with alpha.png": (encoded(plain("LA", (77, 255)), "PNG"), (77, 77, 77)),
+    "transparent grey with alpha.png": (encoded(plain("LA", (77, 0)), "PNG"), WHITE),
+    "transparent grey level.png": (encoded(plain("L", 77), "PNG", transparency=77), WHITE),
+    "palette.png": (encoded(PALETTE, "PNG"), COLOUR),
+    "transparent palette.png": (encoded(PALETTE, "PNG", transparency=INDEX), WHITE),
+    "half transparent palette.png": (
+        encoded(PALETTE, "PNG", transparency=bytes([128] * 4)),
+        (227, 177, 152),
+    ),
+    "rgb.png": (encoded(plain("RGB", COLOUR), "PNG"), COLOUR),
+    "transparent colour.png": (encoded(plain("RGB", COLOUR), "PNG", transparency=COLOUR), WHITE),
+    "rgba.png": (encoded(plain("RGBA", (*COLOUR, 255)), "PNG"), COLOUR),
+    "transparent rgba.png": (encoded(plain("RGBA", (*COLOUR, 0)), "PNG"), WHITE),
+    "half transparent rgba.png": (encoded(plain("RGBA", (0, 0, 0, 128)), "PNG"), (127, 127, 127)),
+    "rgba.webp": (encoded(plain("RGBA", (*COLOUR, 255)), "WEBP"), COLOUR),
+    "transparent rgba.webp": (encoded(plain("RGBA", (*COLOUR, 0)), "WEBP"), WHITE),
+    "rgb.webp": (encoded(plain("RGB", COLOUR), "WEBP"), COLOUR),
+    "rgb.jpg": (encoded(plain("RGB", COLOUR), "JPEG"), COLOUR),
+    "cmyk.jpg": (encoded(plain("RGB", COLOUR).convert("CMYK"), "JPEG"), COLOUR),
+    "cmyk.tif": (encoded(plain("RGB", COLOUR).convert("CMYK"), "TIFF"), COLOUR),
+    "ycbcr.jpg": (encoded(plain("RGB", COLOUR).convert("YCbCr"), "JPEG"), COLOUR),
+    "ycbcr.tif": (encoded(plain("RGB", COLOUR).convert("YCbCr"), "TIFF"), COLOUR),
+    "16-bit grey.png": (encoded(GREY16, "PNG"), GREY),
+    "16-bit grey.tif": (encoded(GREY16, "TIFF"), GREY),
+    "16-bit grey, big-endian.tif": (
+        encoded(Image.frombytes("I;16B", (24, 16), b"\x80\x00" * 24 * 16), "TIFF"),
+        GREY,
+    ),
+    "16-bit grey.pgm": (b"P5 24 16 65535\n" + b"\x80\x00" * 24 * 16, GREY),
+    "16-bit black.png": (encoded(plain("I;16", 0), "PNG"), (0, 0, 0)),
+    "16-bit white.png": (encoded(plain("I;16", 65535), "PNG"), WHITE),
+    "16-bit grey with alpha.png": (png16(4, 0x8080, 0xFFFF), GREY),
+    "16-bit rgb.png": (png16(2, *(257 * part for part in COLOUR)), COLOUR),
+    "16-bit rgba.png": (png16(6, *(257 * part for part in COLOUR), 0xFFFF), COLOUR),
+    "16-bit transparent rgba.png": (png16(6, 0, 0, 0, 0), WHITE),
+    "32-bit integer.tif": (encoded(plain("I", 0x8080), "TIFF"), GREY),
+    "float.tif": (encoded(plain("F", 0.5), "TIFF"), GREY),
+    "palette.gif": (encoded(PALETTE, "GIF"), COLOUR),
+    "transparent palette.gif": (encoded(PALETTE, "GIF", transparency=INDEX), WHITE),
+    "animated.gif": (
+        encoded(
+            PALETTE,
+            "GIF",
+            save_all=True,
+            append_images=[plain("RGB", (0, 0, 255)).quantize(4)],
+        ),
+        COLOUR,
+    ),
+    "animated.webp": (
+        encoded(
+            plain("RGB", COLOUR),
+            "WEBP",
+            save_all=True,
+            append_images=[plain("RGB", (0, 0, 255))],
+        ),
+        COLOUR,
+    ),
+    "rgb.bmp": (encoded(plain("RGB", COLOUR), "BMP"), COLOUR),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_kind_of_picture_becomes_rgb_of_the_same_colour(name: str, tmp_path: Path) -> None:
+    content, colour = PICTURES[name]
+    (tmp_path / name).write_bytes(content)
+    image = load_image(tmp_path / name)
+    assert image.mode == "RGB"
+    assert image.size == (24, 16)
+    assert abs(np.asarray(image, dtype=int) - colour).max() <= 3
+
+
+# What is stored for a picture that is to be seen upright, after the EXIF standard's "the 0th row is
+# at the visual left" and so on.
+STORED = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright[:, ::-1].swapaxes(0, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: upright[::-1].swapaxes(0, 1),
+}
+
+
+def four_colours() -> np.ndarray:
+    """A landscape, red, green, blue and yellow in its quarters."""
+    upright = np.zeros((32, 64, 3), dtype=np.uint8)
+    upright[:16, :32] = (220, 30, 30)
+    upright[:16, 32:] = (30, 220, 30)
+    upright[16:, :32] = (30, 30, 220)
+    upright[16:, 32:] = (220, 220, 30)
+    return upright
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_pictures_are_upright(orientation: int, kind: str, tmp_path: Path) -> None:
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](four_colours())))
+    path = tmp_path / "photo"
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    options |= {"lossless": True} if kind == "WEBP" else {}
+    path.write_bytes(encoded(stored, kind, exif=exif(orientation), **options))
+    image = load_image(path)
+    assert image.size == (64, 32)
+    assert abs(np.asarray(image, dtype=int) - four_colours()).max() <= 12
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_16_bit_pictures_are_upright(orientation: int, tmp_path: Path) -> None:
+    upright = np.zeros((16, 24), dtype=np.uint16)
+    upright[:4, :4] = 65535
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    stored.save(tmp_path / "photo.png", exif=exif(orientation))
+    image = np.asarray(load_image(tmp_path / "photo.png"))
+    assert np.array_equal(image[..., 0], upright >> 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sound_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
+    # The orientation, and a text where the horizontal resolution belongs.
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 3, b"72\0")
+    tags = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](four_colours())))
+    stored.save(tmp_path / "photo.jpg", exif=tags, quality=95)
+    assert load_image(tmp_path / "photo.jpg").size == (64, 32)
+
+
+SOUND = {
+    "jpg": encoded(noise((24, 16), 0), "JPEG", exif=exif(6)),
+    "png": encoded(noise((24, 16), 0), "PNG", exif=exif(6)),
+}
+if features.check("avif"):
+    SOUND["avif"] = encoded(noise((24, 16), 0), "AVIF")
+DDS = encoded(noise((24, 16), 0), "DDS")
+
+
+BROKEN = {
+    "cut.jpg": SOUND["jpg"][:-200],
+    "cut.png": SOUND["png"][:-200],
+    "empty.jpg": b"",
+    "text.jpg": b"I am not a picture.\n",
+    "page.png": b"<!DOCTYPE html><title>404 Not Found</title>",
+    "enormous.png": png(chunk(b"IDAT", b""), size=(60_000, 60_000)),
+    "nonsense.png": png(chunk(b"IDAT", zlib.compress(b"\0" * 400)[:9]), chunk(b"\1\2\3\4", b"")),
+    # A texture of no known pixel format.
+    "odd.dds": DDS[:80] + bytes(4) + DDS[84:],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_unreadable(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(BROKEN[name])
+    with pytest.raises(UNREADABLE):
+        load_image(tmp_path / name)
+
+
+def test_folders_and_missing_files_are_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("folder.jpg", "missing.jpg"):
+        with pytest.raises(UNREADABLE, match=name):
+            load_image(tmp_path / name)
+
+
+def load_or_unreadable(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        image = load_image(path)
+    except UNREADABLE:
+        return
+    assert image.mode == "RGB"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", SOUND)
+def test_cut_anywhere_a_picture_is_read_or_unreadable(kind: str, tmp_path: Path) -> None:
+    for length in range(0, len(SOUND[kind]), 3):
+        load_or_unreadable(tmp_path / f"photo.{kind}", SOUND[kind][:length])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", SOUND)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_with_flipped_bits_a_picture_is_read_or_unreadable(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(SOUND[kind])
+    # The header and its tags are where most can go wrong.
+    places = st.integers(0, 8 * 200) | st.integers(0, 8 * len(content) - 1)
+    for place in data.draw(st.lists(places, min_size=1, max_size=4)):
+        content[place // 8] ^= 1 << place % 8
+    load_or_unreadable(tmp_path_factory.getbasetemp() / f"photo.{kind}", bytes(content))
+
+
+# ---- Listing folders ------------------------------------------------------------------------
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_pictures_are_listed_sorted_however_deep_and_hidden_files_passed_over(
+    tmp_path: Path,
+) -> None:
+    pictures = ["B.PNG", "a.jpg", "c.Jpeg", "deep/down/d.webp", "deep/e.tiff", "f.gif"]
+    others = [".hidden.jpg", "deep/._d.webp", "notes.txt", "deep/.DS_Store", "noextension", "g.pdf"]
+    touch(tmp_path, *reversed(pictures), *others)
+    assert list_images(tmp_path, "**/*") == [tmp_path / name for name in pictures]
+    flat = [name for name in pictures if "/" not in name]
+    assert list_images(tmp_path, "*") == [tmp_path / name for name in flat]
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt", ".hidden.jpg", "photo.jpg")
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*elsewhere$"):
+        list_images(tmp_path / "elsewhere", "*")
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*photo\.jpg$"):
+        list_images(tmp_path / "photo.jpg", "*")
+    (tmp_path / "photo.jpg").unlink()
+    with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):
+        list_images(tmp_path, "*")
+
+
+# ---- The folders of the tests ---------------------------------------------------------------
+
+
+def level(index: int) -> int:
+    """The grey of photo number `index`: told apart whatever the crop."""
+    return 10 + 20 * index
+
+
+def photo_index(content: Tensor) -> int:
+    index, rest = divmod(round(content.mean().item() * 255) - 10, 20)
+    assert rest == 0
+    return index
+
+
+@pytest.fixture
+def paintings(tmp_path: Path) -> Path:
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    noise((60, 40), 1).save(folder / "wave.png")
+    noise((40, 50), 2).save(folder / "candy.jpg")
+    noise((30, 30), 3).save(folder / "starry_night.webp")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten photos of noise."""
+    folder = tmp_path / "photos"
+    for index in range(10):
+        path = folder / f"{'far/' if index % 2 else ''}photo{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise((40 + index, 50 - index), index).save(path)
+    return folder
+
+
+@pytest.fixture
+def greys(tmp_path: Path) -> Path:
+    """Ten photos, each of one grey: see `level`."""
+    folder = tmp_path / "greys"
+    folder.mkdir()
+    for index in range(10):
+        plain("L", level(index)).save(folder / f"{index}.png")
+    return folder
+
+
+def make_data(photos: Path, paintings: Path, **changed: object) -> StyleTransferData:
+    arguments = {
+        "image_size": 16,
+        "style_size": 16,
+        "batch_size": 4,
+        "num_workers": 0,
+        "val_fraction": 0.3,
+        "seed": 7,
+    }
+    return StyleTransferData(str(photos), str(paintings), **(arguments | changed))
+
+
+def loader_batches(
+    data: StyleTransferData, count: int, step: int = 0, accumulate: int = 1, **place: int
+) -> list[Batch]:
+    """The first batches of a run that starts, or goes on, at a step."""
+    data.setup()
+    place = {"global_rank": 0, "world_size": 1} | place
+    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate, **place)
+    return list(islice(data.train_dataloader(), count))
+
+
+def equal(ones: list[Batch], others: list[Batch]) -> bool:
+    return len(ones) == len(others) and all(
+        torch.equal(one[key], other[key])
+        for one, other in zip(ones, others, strict=True)
+        for key in ("content", "style")
+    )
+
+
+def training_images(folder: Path, num_styles: int, seed: int = 0, size: int = 16) -> TrainingImages:
+    return TrainingImages(list_images(folder, "*"), num_styles, size, seed)
+
+
+# ---- Batches are a pure function of (seed, step) --------------------------------------------
+
+
+def test_batches_are_the_same_with_any_number_of_workers(photos: Path, paintings: Path) -> None:
+    here = loader_batches(make_data(photos, paintings), 7)
+    for num_workers in (1, 3):
+        data = make_data(photos, paintings, num_workers=num_workers)
+        assert equal(here, loader_batches(data, 7)), num_workers
+
+
+def test_a_resumed_run_goes_on_with_the_next_batch(photos: Path, paintings: Path) -> None:
+    whole = loader_batches(make_data(photos, paintings), 8)
+    for earlier, later in product(range(8), range(8)):
+        assert equal([whole[earlier]], [whole[later]]) == (earlier == later)
+    for step, num_workers in ((1, 0), (5, 0), (3, 2)):
+        resumed = make_data(photos, paintings, num_workers=num_workers)
+        assert equal(loader_batches(resumed, 8 - step, step), whole[step:]), step
+
+
+def test_steps_of_accumulated_gradients_take_several_batches(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings)
+    whole = loader_batches(data, 8)
+    assert equal(loader_batches(data, 2, step=2, accumulate=3), whole[6:])
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_devices_share_the_batches_of_one(photos: Path, paintings: Path, world_size: int) -> None:
+    data = make_data(photos, paintings)
+    alone = loader_batches(data, 4, step=3)
+    ranks = [
+        loader_batches(data, 4, step=3, global_rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    together = [
+        {key: torch.cat([part[key] for part in parts]) for key in ("content", "style")}
+        for parts in zip(*ranks, strict=True)
+    ]
+    assert ranks[0][0]["content"].shape == (4 // world_size, 3, 16, 16)
+    assert equal(together, alone)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.batch_size=4 .* divide by the 3 there are"):
+        StepSampler(4, world_size=3)
+
+
+@settings(max_examples=50)
+@given(
+    share=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+    start=st.integers(0, 10**6),
+    steps=st.integers(1, 4),
+)
+def test_the_devices_take_each_sample_once(
+    share: int, world_size: int, start: int, steps: int
+) -> None:
+    batch_size = share * world_size
+    taken = [
+        sample
+        for rank in range(world_size)
+        for sample in islice(StepSampler(batch_size, start, rank, world_size), share * steps)
+    ]
+    assert sorted(taken) == list(range(start * batch_size, (start + steps) * batch_size))
+
+
+def test_other_seeds_give_other_batches(photos: Path, paintings: Path) -> None:
+    runs = [loader_batches(make_data(photos, paintings, seed=seed), 3) for seed in (0, 1, 2)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        for step in range(3):
+            assert not equal(runs[one][step : step + 1], runs[other][step : step + 1])
+
+
+def test_other_seeds_crop_the_same_photo_otherwise(tmp_path: Path) -> None:
+    noise((40, 30), 0).save(tmp_path / "photo.png")
+    first, second = (training_images(tmp_path, 1, seed=seed) for seed in (0, 1))
+    for sample in range(4):
+        assert not torch.equal(first[sample]["content"], second[sample]["content"])
+
+
+def test_the_same_folders_elsewhere_give_the_same_batches(
+    photos: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = loader_batches(make_data(photos, paintings), 4)
+    elsewhere = tmp_path / "another" / "place"
+    shutil.copytree(photos, elsewhere / "p")
+    shutil.copytree(paintings, elsewhere / "s")
+    assert equal(loader_batches(make_data(elsewhere / "p", elsewhere / "s"), 4), here)
+    monkeypatch.chdir(elsewhere)
+    assert equal(loader_batches(make_data(Path("p"), Path("s")), 4), here)
+
+
+def global_states() -> list[bytes]:
+    states = torch.get_rng_state(), np.random.get_state()[1], random.getstate()[1]  # noqa: NPY002
+    return [np.asarray(state).tobytes() for state in states]
+
+
+def test_samples_neither_read_nor_change_the_global_random_numbers(greys: Path) -> None:
+    images = training_images(greys, 3)
+    images.photos = [images.photos[0]]
+    noise((40, 30), 0).save(images.photos[0])
+    first = [images[sample] for sample in range(6)]
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    random.seed(99)
+    before = global_states()
+    # In another order, too.
+    second = [images[sample] for sample in reversed(range(6))][::-1]
+    assert global_states() == before
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one["content"], other["content"])
+        assert one["style"] == other["style"]
+
+
+def test_loaders_neither_read_nor_change_the_global_random_numbers(
+    photos: Path, paintings: Path
+) -> None:
+    data = make_data(photos, paintings)
+    first = loader_batches(data, 3)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    random.seed(99)
+    before = global_states()
+    assert equal(loader_batches(data, 3), first)
+    assert global_states() == before
+
+
+# ---- What is in a batch ---------------------------------------------------------------------
+
+
+def test_styles_and_photos_come_equally_often(greys: Path) -> None:
+    images = training_images(greys, num_styles=4)
+    samples = [images[sample] for sample in range(120)]
+    styles = [sample["style"] for sample in samples]
+    shown = [photo_index(sample["content"]) for sample in samples]
+    for row, size in ((styles, 4), (shown, 10)):
+        turns = [row[first : first + size] for first in range(0, 120, size)]
+        assert all(sorted(turn) == list(range(size)) for turn in turns)
+        # In a new order each time, or nearly so.
+        assert len({tuple(turn) for turn in turns}) > 5
+
+
+def test_every_photo_meets_every_style(greys: Path) -> None:
+    images = training_images(greys, num_styles=10)
+    pairs = Counter(
+        (photo_index(images[sample]["content"]), images[sample]["style"]) for sample in range(1000)
+    )
+    assert len(pairs) == 100
+    assert max(pairs.values()) < 30
+
+
+def test_crops_are_a_quarter_to_all_of_the_photo_and_half_are_flipped(tmp_path: Path) -> None:
+    # Red grows to the right and green downwards, by one for each pixel.
+    side = np.arange(200, dtype=np.uint8)
+    pixels = np.stack([*np.meshgrid(side, side), np.zeros((200, 200), np.uint8)], axis=-1)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    images = training_images(tmp_path, num_styles=1, size=50)
+    flipped, sides, centres = [], [], []
+    for sample in range(200):
+        across, down = images[sample]["content"][:2].mul(255)
+        slope = (across[25, 45] - across[25, 5]).item() / 40
+        flipped.append(slope < 0)
+        sides.append(abs(slope) * 50)
+        assert down[45, 25] > down[5, 25]
+        assert abs(slope) == pytest.approx((down[45, 25] - down[5, 25]).item() / 40, abs=0.1)
+        centres.append((across[25, 25].item(), down[25, 25].item()))
+    assert 0.4 < np.mean(flipped) < 0.6
+    assert 95 < min(sides) < 115
+    assert 185 < max(sides) < 205
+    assert np.std(centres, axis=0).min() > 5
+
+
+def test_batches_hold_floats_from_0_to_1_and_style_indices(photos: Path, paintings: Path) -> None:
+    for num_workers in (0, 1):
+        data = make_data(photos, paintings, image_size=24, num_workers=num_workers)
+        (batch,) = loader_batches(data, 1)
+        assert batch["content"].shape == (4, 3, 24, 24)
+        assert batch["content"].dtype == torch.float32
+        assert batch["content"].min() >= 0
+        assert 0.5 < batch["content"].max() <= 1
+        assert batch["style"].shape == (4,)
+        assert batch["style"].dtype == torch.int64
+
+
+def test_small_and_narrow_photos_are_trained_on(tmp_path: Path) -> None:
+    plain("RGB", COLOUR, (1, 1)).save(tmp_path / "dot.png")
+    plain("RGB", COLOUR, (300, 5)).save(tmp_path / "panorama.png")
+    images = training_images(tmp_path, 1)
+    for sample in range(20):
+        content = images[sample]["content"]
+        assert content.shape == (3, 16, 16)
+        assert content[:, 8, 8].tolist() == pytest.approx([part / 255 for part in COLOUR], abs=0.01)
+
+
+# ---- Held-out photos ------------------------------------------------------------------------
+
+
+def test_photos_keep_their_side_when_others_are_added(photos: Path, paintings: Path) -> None:
+    before = make_data(photos, paintings)
+    assert before.train_paths
+    assert before.val_paths
+    for index in range(40):
+        noise((20, 20), index).save(photos / f"a new one {index}.png")
+        noise((20, 20), index).save(photos / "far" / f"zz{index}.png")
+    after = make_data(photos, paintings)
+    assert len(after.train_paths) + len(after.val_paths) == 90
+    assert set(before.train_paths) < set(after.train_paths)
+    assert set(before.val_paths) < set(after.val_paths)
+    assert not set(after.train_paths) & set(after.val_paths)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.5, 0.9])
+def test_about_the_given_share_is_held_out(fraction: float) -> None:
+    held_out = sum(is_held_out(f"folder/photo{index}.jpg", fraction) for index in range(10_000))
+    # Five standard deviations.
+    assert abs(held_out - 10_000 * fraction) < 500 * (fraction * (1 - fraction)) ** 0.5
+    assert not is_held_out("photo.jpg", 0)
+
+
+def test_photos_keep_their_side_from_one_run_and_release_to_the_next() -> None:
+    held_out = [index for index in range(20) if is_held_out(f"far/photo{index}.jpg", 0.3)]
+    assert held_out == [3, 4, 15, 16, 17, 18]
+
+
+def test_a_larger_share_only_adds_to_the_held_out_photos() -> None:
+    names = [f"photo{index}.jpg" for index in range(500)]
+    few = {name for name in names if is_held_out(name, 0.1)}
+    assert few < {name for name in names if is_held_out(name, 0.2)}
+
+
+def test_names_in_any_encoding_have_a_side() -> None:
+    # What Python makes of a Latin-1 file name on a UTF-8 system.
+    assert is_held_out("caf\udce9.jpg", 0.999999)
+
+
+def test_the_side_does_not_depend_on_where_the_folder_is(
+    photos: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held_out(folder: Path) -> list[str]:
+        data = make_data(folder, paintings)
+        return [path.relative_to(folder).as_posix() for path in data.val_paths]
+
+    elsewhere = tmp_path / "a" / "b"
+    shutil.copytree(photos, elsewhere)
+    monkeypatch.chdir(tmp_path)
+    assert held_out(photos) == held_out(elsewhere) == held_out(Path("a/b"))
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 0.3, 0.999])
+def test_a_single_photo_is_used_for_both(
+    val_fraction: float, paintings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "one").mkdir()
+    noise((20, 20), 0).save(tmp_path / "one" / "photo.png")
+    data = make_data(tmp_path / "one", paintings, val_fraction=val_fraction)
+    assert data.train_paths == data.val_paths == [tmp_path / "one" / "photo.png"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"data.val_fraction={val_fraction}" in caplog.text
+    data.setup()
+    assert data.val_photos.shape == (1, 3, 16, 16)
+    assert len(loader_batches(data, 3)) == 3
+
+
+# ---- Photos that can't be read --------------------------------------------------------------
+
+
+def named(text: str, path: Path) -> int:
+    return text.count(f"Skipping {path}: ")
+
+
+def test_a_photo_that_cannot_be_read_is_named_once_and_the_next_one_takes_its_place(
+    greys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = training_images(greys, 3)
+    for index in (4, 5, 9):
+        (greys / f"{index}.png").write_bytes(b"broken")
+    broken = training_images(greys, 3)
+    instead = {4: 6, 5: 6, 9: 0}
+    for index in range(10):
+        plain("L", level(index)).save(greys.parent / f"{index}.png")
+    whole.photos = [greys.parent / path.name for path in whole.photos]
+    for _ in range(2):
+        for sample in range(30):
+            shown = photo_index(whole[sample]["content"])
+            assert photo_index(broken[sample]["content"]) == instead.get(shown, shown)
+            assert broken[sample]["style"] == whole[sample]["style"]
+    for index in range(10):
+        assert named(caplog.text, greys / f"{index}.png") == (index in instead)
+
+
+def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
+    photos: Path, paintings: Path, tmp_path: Path
+) -> None:
+    whole = make_data(photos, paintings)
+    path = whole.train_paths[2]
+    path.write_bytes(b"broken")
+    # A file, because workers' records don't come back to this process.
+    handler = logging.FileHandler(tmp_path / "log")
+    log = logging.getLogger("polystyle.data")
+    log.addHandler(handler)
+    try:
+        data = make_data(photos, paintings, num_workers=2, batch_size=2)
+        batches = loader_batches(data, 24)
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+    # Each of two workers met it.
+    assert 2 * 24 / len(data.train_paths) > 3
+    assert named((tmp_path / "log").read_text(), path) == 1
+    assert equal(batches, loader_batches(make_data(photos, paintings, batch_size=2), 24))
+
+
+def test_photos_none_of_which_can_be_read_end_the_run(greys: Path, paintings: Path) -> None:
+    data = make_data(greys, paintings)
+    for path in data.train_paths:
+        path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="none of the photos can be read"):
+        data.setup()
+    with pytest.raises(ValueError, match="none of the photos can be read"):
+        TrainingImages(data.train_paths, 3, 16, 0)[0]
+
+
+def test_held_out_photos_that_cannot_be_read_are_named_and_left_out(
+    greys: Path, paintings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = make_data(greys, paintings, val_fraction=0.7, num_val_photos=3)
+    assert len(data.val_paths) > 4
+    data.val_paths[1].write_bytes(b"broken")
+    data.setup()
+    shown = [photo_index(content) for content in data.val_photos]
+    assert shown == [int(data.val_paths[index].stem) for index in (0, 2, 3)]
+    assert named(caplog.text, data.val_paths[1]) == 1
+    for path in data.val_paths:
+        path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="none of the held-out photos can be read"):
+        data.setup()
+
+
+# ---- Paintings ------------------------------------------------------------------------------
+
+
+def test_styles_are_the_paintings_stems_sorted(photos: Path, paintings: Path) -> None:
+    # As file names, the other way round.
+    noise((20, 20), 0).save(paintings / "wave-2.png")
+    touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", "more/other.png")
+    data = make_data(photos, paintings)
+    assert data.style_names == ["candy", "starry_night", "wave", "wave-2"]
+    data.setup()
+    assert list(data.paintings) == data.style_names
+
+
+def test_the_shorter_side_of_a_painting_is_style_size(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings, style_size=20, image_size=32)
+    data.setup()
+    shapes = {name: tuple(painting.shape) for name, painting in data.paintings.items()}
+    assert shapes == {"wave": (3, 20, 30), "candy": (3, 25, 20), "starry_night": (3, 20, 20)}
+    for painting in data.paintings.values():
+        assert painting.dtype == torch.float32
+        assert painting.min() >= 0
+        assert 0.5 < painting.max() <= 1
+
+
+def test_a_painting_at_its_own_size_is_untouched(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings, style_size=40)
+    data.setup()
+    expected = torch.from_numpy(np.asarray(noise((60, 40), 1)) / 255).permute(2, 0, 1).float()
+    assert torch.allclose(data.paintings["wave"], expected, atol=1e-6)
+
+
+def test_a_painting_that_cannot_be_read_is_named(photos: Path, paintings: Path) -> None:
+    (paintings / "candy.jpg").write_bytes(b"broken")
+    data = make_data(photos, paintings)
+    with pytest.raises(ValueError, match=r"^the painting .*candy\.jpg can't be read: .+$"):
+        data.setup()
+
+
+def test_two_paintings_of_one_name_are_named(photos: Path, paintings: Path) -> None:
+    noise((20, 20), 0).save(paintings / "wave.jpg")
+    with pytest.raises(ValueError, match=r"'wave': .*wave\.jpg and .*wave\.png$"):
+        make_data(photos, paintings)
+
+
+# ---- Validation, and bad values -------------------------------------------------------------
+
+
+def test_validation_paints_every_held_out_photo_in_every_style(
+    photos: Path, paintings: Path
+) -> None:
+    data = make_data(photos, paintings, val_fraction=0.7, num_val_photos=3, image_size=24)
+    assert len(data.val_paths) > 3
+    data.setup()
+    assert data.val_photos.shape == (3, 3, 24, 24)
+    assert data.val_photos.dtype == torch.float32
+    assert data.val_photos.min() >= 0
+    assert 0.5 < data.val_photos.max() <= 1
+    batches = list(data.val_dataloader())
+    assert [batch["style"].tolist() for batch in batches] == [[0] * 3, [1] * 3, [2] * 3]
+    for batch in batches:
+        assert batch["style"].dtype == torch.int64
+        assert torch.equal(batch["content"], data.val_photos)
+
+
+def test_fewer_held_out_photos_than_asked_for_are_all_used(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings, num_val_photos=100)
+    data.setup()
+    assert len(data.val_photos) == len(data.val_paths) < 10
+
+
+def test_held_out_photos_are_the_middle_of_the_picture(tmp_path: Path, paintings: Path) -> None:
+    (tmp_path / "wide").mkdir()
+    pixels = np.zeros((32, 96, 3), dtype=np.uint8)
+    pixels[:, 32:64] = COLOUR
+    Image.fromarray(pixels).save(tmp_path / "wide" / "photo.png")
+    data = make_data(tmp_path / "wide", paintings, image_size=32)
+    data.setup()
+    assert torch.allclose(
+        data.val_photos[0], torch.tensor(COLOUR)[:, None, None].expand(3, 32, 32) / 255
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_size", 0),
+        ("image_size", -256),
+        ("style_size", 0),
+        ("batch_size", 0),
+        ("batch_size", -4),
+        ("num_val_photos", 0),
+        ("val_fraction", 1.5),
+        ("val_fraction", -0.1),
+        ("val_fraction", 1),
+    ],
+)
+def test_values_that_cannot_be_are_named(
+    name: str, value: float, photos: Path, paintings: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"^data\.{name} must be .*{value}$"):
+        make_data(photos, paintings, **{name: value})
+
+
+def test_missing_folders_are_named(photos: Path, paintings: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        make_data(tmp_path / "nowhere", paintings)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        make_data(photos, tmp_path / "nowhere")
