@@ -225,7 +225,6 @@ if features.check("avif"):
     SOUND["avif"] = encoded(noise((24, 16), 0), "AVIF")
 DDS = encoded(noise((24, 16), 0), "DDS")
 
-
 BROKEN = {
     "cut.jpg": SOUND["jpg"][:-200],
     "cut.png": SOUND["png"][:-200],

@@ -56,7 +56,7 @@ def test_vgg_is_in_no_checkpoint_and_stays_in_eval_mode(
     assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"net"}
     (optimizer,) = checkpoint["optimizer_states"]
     assert len(optimizer["state"]) == len(list(module.net.parameters()))
-    assert module.training
+    module.train()
     assert not any(part.training for part in module.loss.vgg.modules())
     for name, buffer in module.loss.vgg.named_buffers():
         assert torch.equal(buffer, before[name]), name

@@ -97,6 +97,7 @@ def train(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # on a single core
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
