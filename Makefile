@@ -11,7 +11,7 @@ help: ## this list
 # Installed again when the dependencies change.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 setup: .venv/installed ## install into .venv, and fetch VGG-16's weights

