@@ -84,6 +84,12 @@ def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
         assert result.returncode == 0, result.stderr
     assert "Going on from halves/checkpoints/last.ckpt" in result.stdout
     assert_same_state(root / "halves/checkpoints/last.ckpt", whole_run / "checkpoints/last.ckpt")
+    # Typed once more, it has nothing to do, and says so.
+    before = (root / "halves/checkpoints/last.ckpt").read_bytes()
+    result = run(train_command(root, *line, every, "trainer.max_steps=8"), root)
+    assert result.returncode == 0, result.stderr
+    assert "It is at step 8 already: raise trainer.max_steps to train on" in result.stdout
+    assert (root / "halves/checkpoints/last.ckpt").read_bytes() == before
     # One folder of curves, in which the steps go on where they were.
     assert [path.name for path in (root / "halves").iterdir() if "tensorboard" in path.name] == [
         "tensorboard"
@@ -148,6 +154,7 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
         ("loss.vgg.pooling=sum", "pooling must be max or average, not 'sum'"),
         ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
         ("model.width=0", "width must be over 0, not 0"),
+        ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, not -1"),
     ],
 )
 def test_a_wrong_value_is_named(folders: Path, override: str, complaint: str) -> None:

@@ -87,6 +87,11 @@ def train(cfg: DictConfig) -> None:
     for key, meaning in REQUIRED.items():
         if OmegaConf.is_missing(cfg.data, key.removeprefix("data.")):
             raise ValueError(f"{key} is not set: {meaning}. See polystyle-train --help")
+    if cfg.trainer.max_steps < 1:
+        raise ValueError(
+            f"trainer.max_steps must be at least 1, not {cfg.trainer.max_steps}; "
+            "trainer.max_time can end a run earlier"
+        )
     run_dir = Path(os.path.relpath(cfg.run_dir))
     checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
 
@@ -105,8 +110,7 @@ def train(cfg: DictConfig) -> None:
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
     module = make_module(style_names=data.style_names, loss=loss)
-    if checkpoint:
-        check_checkpoint(checkpoint, module.style_names, cfg)
+    start_step = checked_step(checkpoint, module.style_names, cfg) if checkpoint else 0
 
     callbacks = {
         name: instantiate(callback, _convert_="all")
@@ -137,7 +141,11 @@ def train(cfg: DictConfig) -> None:
         f"{trainer.precision} on {trainer.strategy.root_device}\n"
         f"Writing to {run_dir}"
     )
-    log.info(f"Going on from {checkpoint}" if checkpoint else "Starting at step 0")
+    if start_step >= cfg.trainer.max_steps:
+        log.info(f"It is at step {start_step} already: raise trainer.max_steps to train on")
+        log.info(made(run_dir))
+        return
+    log.info(f"Going on from {checkpoint}" if checkpoint else "Starting")
     started_at = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -204,13 +212,17 @@ def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
     return Path(ckpt_path)
 
 
-def check_checkpoint(path: Path, style_names: list[str], cfg: DictConfig) -> None:
-    """Raises ValueError if the file is no checkpoint of ours, or one of another run."""
+def checked_step(path: Path, style_names: list[str], cfg: DictConfig) -> int:
+    """The step that a checkpoint was written at.
+
+    Raises:
+        ValueError: the file is no checkpoint of ours, or one of another run.
+    """
     import torch
 
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        trained = checkpoint["style_names"]
+        trained, step = checkpoint["style_names"], checkpoint["global_step"]
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or not a checkpoint of polystyle") from error
     if trained != style_names:
@@ -224,6 +236,7 @@ def check_checkpoint(path: Path, style_names: list[str], cfg: DictConfig) -> Non
                 f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps: "
                 "trainer.max_steps can't change under it"
             )
+    return step
 
 
 def made(run_dir: Path) -> str:
