@@ -228,7 +228,7 @@ def checked_step(path: Path, style_names: list[str], cfg: DictConfig) -> int:
     if trained != style_names:
         raise ValueError(
             f"{path} was trained on the styles {', '.join(trained)}; "
-            f"the paintings now are {', '.join(style_names)}"
+            f"the paintings now are {', '.join(style_names)}: choose another hydra.run.dir"
         )
     for schedule in checkpoint["lr_schedulers"]:
         if schedule.get("total_steps", cfg.trainer.max_steps) != cfg.trainer.max_steps:
