@@ -818,6 +818,8 @@ def test_held_out_photos_are_the_middle_of_the_picture(tmp_path: Path, paintings
         ("image_size", -256),
         ("style_size", 0),
         ("batch_size", 0),
+        ("num_workers", -1),
+        ("seed", -1),
         ("batch_size", -4),
         ("num_val_photos", 0),
         ("val_fraction", 1.5),

@@ -235,13 +235,14 @@ class StyleTransferData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "image_size": image_size,
-            "style_size": style_size,
-            "batch_size": batch_size,
-            "num_val_photos": num_val_photos,
-        }.items():
-            least = 16 if name.endswith("size") and name != "batch_size" else 1
+        for name, value, least in (
+            ("image_size", image_size, 16),
+            ("style_size", style_size, 16),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("num_val_photos", num_val_photos, 1),
+            ("seed", seed, 0),
+        ):
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, not {value}")
         if not 0 <= val_fraction < 1:
