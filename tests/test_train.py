@@ -160,8 +160,10 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
         ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, not -1"),
     ],
 )
-def test_a_wrong_value_is_named(folders: Path, override: str, complaint: str) -> None:
-    overrides = train_command(folders, *STEPS, "run_dir=wrong", "data.num_workers=0")[3:]
+def test_a_wrong_value_is_named(
+    folders: Path, tmp_path: Path, override: str, complaint: str
+) -> None:
+    overrides = train_command(folders, *STEPS, f"run_dir={tmp_path}", "data.num_workers=0")[3:]
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
         cfg = hydra.compose("train", [*overrides, override])
     with pytest.raises((ValueError, OSError, InstantiationException)) as error:

@@ -154,7 +154,7 @@ def train(cfg: DictConfig) -> None:
         log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
         sys.exit(128 + signal.SIGINT)
     if trainer.fast_dev_run:
-        log.info("Everything works. Nothing was written: leave out trainer.fast_dev_run to train.")
+        log.info("One step and one validation work: leave out trainer.fast_dev_run to train")
         return
     trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
     minutes = (time.monotonic() - started_at) / 60
