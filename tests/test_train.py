@@ -11,10 +11,12 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from torch import nn
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.model_file import load_model
-from polystyle.train import best_precision, find_checkpoint, train
+from polystyle.module import MultiStyleModule
+from polystyle.train import best_precision, checked_step, find_checkpoint, train
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")
 
@@ -221,6 +223,27 @@ def test_find_checkpoint(tmp_path: Path) -> None:
     assert find_checkpoint("last", tmp_path) == last
     with pytest.raises(FileExistsError):
         find_checkpoint(None, tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.999])
+def test_a_cut_checkpoint_is_named(whole_run: Path, tmp_path: Path, share: float) -> None:
+    content = (whole_run / "checkpoints/last.ckpt").read_bytes()
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(
+        ValueError, match=r"cut\.ckpt is damaged, or not a checkpoint of polystyle$"
+    ):
+        checked_step(cut, MultiStyleModule(["dots"], loss=nn.Identity(), width=0.125), 8)
+
+
+def test_another_schedule_does_not_resume(whole_run: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(whole_run / "checkpoints/last.ckpt")
+    checkpoint["lr_schedulers"] = [{"total_steps": 20}]
+    torch.save(checkpoint, tmp_path / "some.ckpt")
+    module = MultiStyleModule(["dots", "haze", "rust"], loss=nn.Identity(), width=0.125)
+    assert checked_step(tmp_path / "some.ckpt", module, 20) == 8
+    with pytest.raises(ValueError, match="a learning-rate schedule over 20 steps"):
+        checked_step(tmp_path / "some.ckpt", module, 30)
 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

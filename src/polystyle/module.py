@@ -97,6 +97,6 @@ class MultiStyleModule(LightningModule):
         trained = checkpoint["style_names"]
         if trained != self.style_names:
             raise ValueError(
-                f"the checkpoint was trained on the styles {', '.join(trained)}, "
-                f"and the paintings now are {', '.join(self.style_names)}"
+                f"the checkpoint was trained on the styles {', '.join(trained)}; "
+                f"the paintings now are {', '.join(self.style_names)}"
             )

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import re
 import shlex
 import signal
@@ -11,7 +10,7 @@ import time
 import warnings
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +18,9 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:
+    from polystyle.module import MultiStyleModule
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
 
@@ -110,7 +112,7 @@ def train(cfg: DictConfig) -> None:
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
     module = make_module(style_names=data.style_names, loss=loss)
-    start_step = checked_step(checkpoint, module.style_names, cfg) if checkpoint else 0
+    start_step = checked_step(checkpoint, module, cfg.trainer.max_steps) if checkpoint else 0
 
     callbacks = {
         name: instantiate(callback, _convert_="all")
@@ -212,7 +214,7 @@ def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
     return Path(ckpt_path)
 
 
-def checked_step(path: Path, style_names: list[str], cfg: DictConfig) -> int:
+def checked_step(path: Path, module: "MultiStyleModule", max_steps: int) -> int:
     """The step that a checkpoint was written at.
 
     Raises:
@@ -222,16 +224,15 @@ def checked_step(path: Path, style_names: list[str], cfg: DictConfig) -> int:
 
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        trained, step = checkpoint["style_names"], checkpoint["global_step"]
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        step, _ = checkpoint["global_step"], checkpoint["style_names"]
+    except PermissionError:
+        raise
+    except Exception as error:
+        # torch.load meets a damaged file with a dozen kinds of error.
         raise ValueError(f"{path} is damaged, or not a checkpoint of polystyle") from error
-    if trained != style_names:
-        raise ValueError(
-            f"{path} was trained on the styles {', '.join(trained)}; "
-            f"the paintings now are {', '.join(style_names)}: choose another hydra.run.dir"
-        )
+    module.on_load_checkpoint(checkpoint)
     for schedule in checkpoint["lr_schedulers"]:
-        if schedule.get("total_steps", cfg.trainer.max_steps) != cfg.trainer.max_steps:
+        if schedule.get("total_steps", max_steps) != max_steps:
             raise ValueError(
                 f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps: "
                 "trainer.max_steps can't change under it"
