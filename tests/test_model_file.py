@@ -10,7 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from polystyle.model_file import FORMAT_VERSION, load_model, save_model
+from polystyle.model_file import (
+    FORMAT_VERSION,
+    PHOTO,
+    Model,
+    find_style,
+    fingerprint,
+    load_model,
+    save_model,
+)
 from polystyle.transformer_net import TransformerNet
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
@@ -28,7 +36,7 @@ def net() -> TransformerNet:
 @pytest.fixture
 def saved(tmp_path: Path, net: TransformerNet) -> Path:
     path = tmp_path / "model.safetensors"
-    save_model(path, net, NAMES)
+    save_model(path, Model(net, NAMES))
     return path
 
 
@@ -67,7 +75,8 @@ def assert_same_network(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def test_what_was_saved_comes_back_bit_for_bit(saved: Path, net: TransformerNet) -> None:
-    again, names = load_model(saved)
+    model = load_model(saved)
+    again, names = model.net, model.style_names
     assert names == NAMES
     assert (again.width, again.num_styles) == (0.125, 3)
     assert not again.training
@@ -79,7 +88,7 @@ def test_what_was_saved_comes_back_bit_for_bit(saved: Path, net: TransformerNet)
 
 def test_header_says_what_must_travel_with_the_weights(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "model.safetensors"
-    save_model(path, net, NAMES, training={"steps": 40_000, "style_weight": 5.0})
+    save_model(path, Model(net, NAMES, {"steps": 40_000, "style_weight": 5.0}))
     header = read_header(path)
     about = header.pop("__metadata__")
     assert about["format"] == "polystyle"
@@ -98,8 +107,8 @@ def test_file_is_no_pickle_or_zip(saved: Path) -> None:
 
 def test_folder_is_made(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "new" / "folder" / "model.safetensors"
-    save_model(path, net, NAMES)
-    assert load_model(path)[1] == NAMES
+    save_model(path, Model(net, NAMES))
+    assert load_model(path).style_names == NAMES
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -109,29 +118,30 @@ def test_one_name_for_each_style_or_nothing_is_written(
 ) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match=f"{len(names)} names for 3 styles"):
-        save_model(path, net, names)
+        save_model(path, Model(net, names))
     assert not path.exists()
 
 
 def test_channels_last_network_is_saved_right(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "model.safetensors"
-    save_model(path, net.to(memory_format=torch.channels_last), NAMES)
+    save_model(path, Model(net.to(memory_format=torch.channels_last), NAMES))
     assert not net.residual[0].first.conv.weight.is_contiguous()
-    assert_same_network(load_model(path)[0], net)
+    assert_same_network(load_model(path).net, net)
 
 
 def test_compiled_network_is_saved_under_plain_names(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "model.safetensors"
     net.compile(backend="eager")
-    save_model(path, net, NAMES)
-    assert_same_network(load_model(path)[0], net)
+    save_model(path, Model(net, NAMES))
+    assert_same_network(load_model(path).net, net)
 
 
 def test_saving_again_replaces_the_older_file(saved: Path, net: TransformerNet) -> None:
     with torch.no_grad():
         net.paint.norm.beta += 1
-    save_model(saved, net, ["a", "b", "c"])
-    again, names = load_model(saved)
+    save_model(saved, Model(net, ["a", "b", "c"]))
+    model = load_model(saved)
+    again, names = model.net, model.style_names
     assert names == ["a", "b", "c"]
     assert_same_network(again, net)
 
@@ -150,7 +160,7 @@ def test_write_that_fails_leaves_the_older_file(
     with torch.no_grad():
         net.paint.norm.beta += 1
     with pytest.raises(OSError, match="No space left"):
-        save_model(saved, net, NAMES)
+        save_model(saved, Model(net, NAMES))
     assert saved.read_bytes() == before
 
 
@@ -225,10 +235,46 @@ def test_tensors_that_do_not_fit_the_header_are_refused(saved: Path, tensors: di
         {"style_names": "[]"},
         {"style_names": "[1, 2, 3]"},
         {"style_names": '{"a": 1, "b": 2, "c": 3}'},
-        {"format_version": "one"},
-        {"format_version": None},
     ],
 )
 def test_header_that_does_not_fit_the_tensors_is_refused(saved: Path, header: dict) -> None:
     rewrite(saved, header=header)
     assert "does not hold the network that its header promises" in refusal(saved)
+
+
+@pytest.mark.parametrize("version", ["one", "-1", None])
+def test_header_without_a_format_version_is_refused(saved: Path, version: str | None) -> None:
+    rewrite(saved, header={"format_version": version})
+    assert "has no format version that polystyle knows" in refusal(saved)
+
+
+def test_thumbnails_and_training_come_back(tmp_path: Path, net: TransformerNet) -> None:
+    path = tmp_path / "model.safetensors"
+    thumbnails = {"la_muse": bytes(range(256)), "of nobody": b"x"}
+    save_model(path, Model(net, NAMES, {"step": 7}, thumbnails))
+    model = load_model(path)
+    assert model.training == {"step": 7}
+    assert model.thumbnails == {"la_muse": bytes(range(256))}
+
+
+def test_a_style_is_found_by_its_name_or_the_near_ones_are_named() -> None:
+    assert [find_style(name, NAMES) for name in NAMES] == [0, 1, 2]
+    with pytest.raises(ValueError, match="no style 'stary_nigth': did you mean starry_night"):
+        find_style("stary_nigth", NAMES)
+    with pytest.raises(ValueError, match="no style 'zzz': starry_night, la_muse, Æble & pære"):
+        find_style("zzz", NAMES)
+
+
+def test_fingerprint_is_of_the_convolutions_alone(net: TransformerNet) -> None:
+    before = fingerprint(net)
+    assert len(before) == 64
+    assert fingerprint(net.to(memory_format=torch.channels_last)) == before
+    some = {name: table[[2, 0]] for name, table in net.style_rows().items()}
+    assert fingerprint(net.with_style_rows(some)) == before
+    with torch.no_grad():
+        net.up[1].conv.weight[0, 0, 0, 0] += 1e-6
+    assert fingerprint(net) != before
+
+
+def test_the_painted_styles_are_all_but_the_photo(net: TransformerNet) -> None:
+    assert Model(net, ["wave", PHOTO, "candy"]).painted_names == ["wave", "candy"]

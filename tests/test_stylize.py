@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from polystyle.data import load_image, to_float
-from polystyle.model_file import save_model
+from polystyle.model_file import Model, save_model
 from polystyle.stylize import choose_styles, main, stylize
 from polystyle.transformer_net import TransformerNet
 
@@ -31,7 +31,7 @@ def net() -> TransformerNet:
 @pytest.fixture(scope="module")
 def model(net: TransformerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(path, net, STYLE_NAMES)
+    save_model(path, Model(net, STYLE_NAMES))
     return path
 
 

@@ -68,7 +68,8 @@ def test_a_run_lives_in_one_folder(whole_run: Path) -> None:
 
 
 def test_the_model_file_holds_the_trained_weights(whole_run: Path) -> None:
-    net, style_names = load_model(whole_run / "model.safetensors")
+    model = load_model(whole_run / "model.safetensors")
+    net, style_names = model.net, model.style_names
     assert style_names == ["dots", "haze", "rust"]
     trained = load_checkpoint(whole_run / "checkpoints/last.ckpt")["state_dict"]
     assert {f"net.{name}" for name in net.state_dict()} == set(trained)

@@ -206,3 +206,25 @@ def test_channels_last_paints_the_same() -> None:
     last = torch.channels_last
     again = net.to(memory_format=last)(photo.to(memory_format=last), style)
     torch.testing.assert_close(again, picture, rtol=0, atol=1e-4)
+
+
+def test_a_network_of_other_rows_paints_as_those_rows_did() -> None:
+    net = TransformerNet(4, width=0.125).eval()
+    for table in net.style_rows().values():
+        torch.nn.init.normal_(table)
+    chosen = [3, 1]
+    other = net.with_style_rows({name: table[chosen] for name, table in net.style_rows().items()})
+    assert other.num_styles == 2
+    assert not other.training
+    photo = torch.rand(1, 3, 20, 24).expand(2, -1, -1, -1)
+    with torch.inference_mode():
+        assert torch.equal(other(photo, torch.tensor([0, 1])), net(photo, torch.tensor(chosen)))
+    assert other.paint.conv.weight.data_ptr() == net.paint.conv.weight.data_ptr()
+
+
+def test_rows_of_another_network_are_refused() -> None:
+    net = TransformerNet(2, width=0.125)
+    with pytest.raises(ValueError, match="shape"):
+        net.with_style_rows(TransformerNet(2, width=0.25).style_rows())
+    with pytest.raises(ValueError, match="not those of this network"):
+        net.with_style_rows({"paint.norm.gamma": torch.ones(2, 3)})

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.utils import make_grid, save_image
 
-from polystyle.model_file import save_model
+from polystyle.model_file import Model, save_model
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class ModelFile(Callback):
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
             training = {**self.training, "step": trainer.global_step}
-            save_model(self.path, module.net, module.style_names, training)
+            save_model(self.path, Model(module.net, module.style_names, training))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)

@@ -43,10 +43,32 @@ class ConditionalInstanceNorm2d(nn.Module):
                 (looked at on the CPU only: on a GPU it would stall every layer of every step).
         """
         self._check(x, style)
-        dtype = torch.promote_types(x.dtype, torch.float32)
+        return self.normalize(x, *self.statistics(x), style)
+
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of each channel of each image, over H and W.
+
+        Args:
+            x: feature maps ``[B, C, H, W]``, floating.
+
+        Returns:
+            Two tensors ``[B, C, 1, 1]`` in float32 (float64 for float64).
+        """
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
+        return mean, variance
+
+    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor, style: Tensor) -> Tensor:
+        """The affine step of `forward`, with statistics from elsewhere: of a larger picture that x
+        is a part of, or of the frames before it.
+
+        Args:
+            x: feature maps ``[B, C, H, W]``.
+            mean, variance: ``[B, C, 1, 1]``, as `statistics` returns them.
+            style: see `forward`.
+        """
         with torch.autocast(x.device.type, enabled=False):
-            values = x.to(dtype)
-            variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
+            values = x.to(torch.promote_types(x.dtype, torch.float32))
             scale = self._rows(self.gamma, style, x.shape[-2:]) * torch.rsqrt(variance + self.eps)
             shift = self._rows(self.beta, style, x.shape[-2:])
             return (scale * (values - mean) + shift).to(x.dtype)

@@ -63,7 +63,8 @@ def stylize(
     from polystyle.data import load_image, to_float
     from polystyle.model_file import load_model
 
-    net, style_names = load_model(model)
+    trained = load_model(model)
+    net, style_names = trained.net, trained.style_names
     chosen = choose_styles(styles, style_names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net.to(device, memory_format=torch.channels_last)

@@ -1,5 +1,6 @@
 """The network that paints: Johnson's transformer network with Dumoulin's changes."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -131,3 +132,31 @@ class TransformerNet(nn.Module):
             x = F.relu(layer(x, style))
         x = torch.sigmoid(self.paint(x, style))
         return x[..., :height, :width]
+
+    def style_rows(self) -> dict[str, Tensor]:
+        """What the styles consist of: gamma and beta of every layer, each ``[N, C]``, by name."""
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if name.endswith((".gamma", ".beta"))
+        }
+
+    def with_style_rows(self, rows: Mapping[str, Tensor]) -> "TransformerNet":
+        """A network of these convolutions (the same tensors, not copies) and other styles.
+
+        Args:
+            rows: gamma and beta of every layer, each ``[M, C]``, named as in `style_rows`.
+
+        Raises:
+            ValueError: rows of another network: names or shapes that do not fit.
+        """
+        num_styles = len(next(iter(rows.values())))
+        with torch.device("meta"):
+            net = TransformerNet(num_styles, self.width)
+        if rows.keys() != self.style_rows().keys():
+            raise ValueError("the rows are not those of this network's layers")
+        try:
+            net.load_state_dict({**self.state_dict(), **rows}, assign=True)
+        except RuntimeError as error:
+            raise ValueError("the rows do not have the shape of this network's layers") from error
+        return net.train(self.training)
