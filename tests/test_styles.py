@@ -1,0 +1,383 @@
+"""polystyle-styles: what is done to one style leaves all the others bit-identical."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from polystyle.model_file import PHOTO, Model, fingerprint, load_model, save_model
+from polystyle.style_pack import extract_style, load_style_pack, save_style_pack
+from polystyle.styles import extract, main, merge, remove, rename, reorder
+from polystyle.transformer_net import TransformerNet
+
+NAMES = ["wave", "starry_night", PHOTO, "candy"]
+THUMBNAILS = {"wave": b"jpeg of wave", "candy": b"jpeg of candy"}
+
+
+def make_model(path: Path, names: list[str], seed: int = 0) -> Path:
+    """A network in which all the styles differ."""
+    torch.manual_seed(seed)
+    net = TransformerNet(len(names), width=0.125).eval()
+    for row in net.style_rows().values():
+        nn.init.normal_(row)
+    save_model(path, Model(net, names, {"step": 7}, THUMBNAILS))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "model.safetensors", NAMES)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "new.safetensors"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["polystyle-styles", *map(str, arguments)])
+    main()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
+    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
+    with pytest.raises(SystemExit) as leaving:
+        run(monkeypatch, *arguments)
+    message = leaving.value.code
+    assert isinstance(message, str)
+    assert message.startswith("polystyle-styles: ")
+    assert message.isprintable()
+    return message.removeprefix("polystyle-styles: ")
+
+
+def what_it_is(model: Model, name: str) -> tuple[bytes, bytes, bytes | None]:
+    """A style's rows, what it paints, and its thumbnail: to be compared bit for bit."""
+    index = model.style_names.index(name)
+    rows = b"".join(table[index].numpy().tobytes() for table in model.net.style_rows().values())
+    photo = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        painted = model.net(photo, torch.tensor([index])).numpy().tobytes()
+    return rows, painted, model.thumbnails.get(name)
+
+
+def all_styles(path: Path) -> dict[str, tuple]:
+    model = load_model(path)
+    return {name: what_it_is(model, name) for name in model.style_names}
+
+
+# ---- Styles that survive are bit-identical ----------------------------------------------------
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["extract", "remove", "merge", "rename", "reorder"]),
+            st.integers(0, 11),
+            st.integers(0, 11),
+        ),
+        max_size=10,
+    )
+)
+def test_any_sequence_of_changes_leaves_every_style_bit_identical(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    path = make_model(folder / "model.safetensors", ["a", "b", "c", "d"])
+    expected = all_styles(path)
+    print_before = fingerprint(load_model(path).net)
+    packs = {}
+    for number, (what, one, two) in enumerate(steps):
+        names = list(expected)
+        name, other = names[one % len(names)], names[two % len(names)]
+        if what == "extract":
+            extract(path, [name], folder / str(number))
+            packs[folder / str(number) / f"{name}.safetensors"] = (name, expected[name])
+        elif what == "remove" and len(names) > 1:
+            remove(path, [name], path, overwrite=True)
+            del expected[name]
+        elif what == "merge" and packs:
+            pack = list(packs)[one % len(packs)]
+            name, style = packs[pack]
+            if name not in names:
+                merge(path, [pack], path, overwrite=True)
+                expected[name] = style
+        elif what == "rename":
+            new = f"{name}{number}"
+            rename(path, name, new, path, overwrite=True)
+            expected = {new if key == name else key: style for key, style in expected.items()}
+        elif what == "reorder":
+            reorder(path, [name, other], path, overwrite=True)
+            expected = {key: expected[key] for key in dict.fromkeys([name, other, *names])}
+    assert list(all_styles(path).items()) == list(expected.items())
+    assert fingerprint(load_model(path).net) == print_before
+
+
+def test_a_style_leaves_and_comes_back_bit_identical(
+    model: Path, output: Path, tmp_path: Path
+) -> None:
+    before = all_styles(model)
+    extract(model, ["starry_night", PHOTO], tmp_path / "styles")
+    packs = [tmp_path / "styles" / f"{name}.safetensors" for name in ("starry_night", PHOTO)]
+    remove(model, ["starry_night", PHOTO], output)
+    assert list(all_styles(output)) == ["wave", "candy"]
+    merge(output, packs, output, overwrite=True)
+    assert list(all_styles(output)) == ["wave", "candy", "starry_night", PHOTO]
+    assert all_styles(output) == before
+    assert load_model(output).training == {"step": 7}
+
+
+def test_all_is_every_style(model: Path, tmp_path: Path) -> None:
+    extract(model, ["all", "wave"], tmp_path / "styles")
+    stems = {path.stem: path for path in (tmp_path / "styles").iterdir()}
+    assert stems.keys() == set(NAMES)
+    assert load_style_pack(stems["candy"]).thumbnail == b"jpeg of candy"
+    assert load_style_pack(stems["starry_night"]).style_name == "starry_night"
+
+
+def test_styles_named_come_first_and_the_rest_follow(model: Path, output: Path) -> None:
+    reorder(model, ["candy", PHOTO, "candy"], output)
+    assert load_model(output).style_names == ["candy", PHOTO, "wave", "starry_night"]
+    assert all_styles(output) == all_styles(model)
+
+
+def test_a_renamed_style_keeps_its_place_and_its_thumbnail(model: Path, output: Path) -> None:
+    before = all_styles(model)
+    rename(model, "wave", "Die große Welle", output)
+    assert load_model(output).style_names == ["Die große Welle", *NAMES[1:]]
+    assert load_model(output).thumbnails == {
+        "Die große Welle": b"jpeg of wave",
+        "candy": b"jpeg of candy",
+    }
+    assert list(all_styles(output).values()) == list(before.values())
+
+
+# ---- What it prints ---------------------------------------------------------------------------
+
+
+def test_list_shows_the_styles_of_a_network(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "list", model)
+    lines = capsys.readouterr().out.splitlines()
+    size = f"{model.stat().st_size / 1000:.1f} KB"
+    assert lines == [
+        f"{model}: 4 styles, {size}",
+        f"fingerprint {fingerprint(load_model(model).net)[:12]}, width 0.125",
+        "trained with step=7",
+        "",
+        "    #  style         thumbnail",
+        "    0  wave          yes",
+        "    1  starry_night  -",
+        "    2  photo         -          reconstruction row: paints the photo itself",
+        "    3  candy         yes",
+        "",
+        f"Paint: polystyle-stylize {model} PHOTO --style all --output painted/",
+        f"Share: polystyle-styles extract {model} all --output styles/",
+    ]
+
+
+def test_list_shows_a_style_pack(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = tmp_path / "of mine" / "wave.safetensors"
+    save_style_pack(pack, extract_style(load_model(model), "wave"))
+    run(monkeypatch, "list", pack)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{pack}: the style wave, with a thumbnail, {pack.stat().st_size / 1000:.1f} KB",
+        f"fingerprint {fingerprint(load_model(model).net)[:12]}, width 0.125",
+        "trained with step=7",
+        "",
+        f"Merge: polystyle-styles merge MODEL '{pack}' --output NEW.safetensors",
+    ]
+
+
+def test_list_escapes_what_would_garble_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_model(tmp_path / "model.safetensors", ["a\x1b[2Jb", "wa\nve", "\udcff"])
+    run(monkeypatch, "list", path)
+    shown = capsys.readouterr().out
+    assert all(escaped in shown for escaped in (r"'a\x1b[2Jb'", r"'wa\nve'", r"'\udcff'"))
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "done", "count"),
+    [
+        (("remove", "wave", "wave"), "Removed 1 style", "3 styles"),
+        (("remove", "wave", "candy", PHOTO), "Removed 3 styles", "1 style"),
+        (("rename", "wave", "great wave"), "Renamed wave to great wave", "4 styles"),
+        (("reorder", "candy"), "Reordered", "4 styles"),
+    ],
+)
+def test_every_change_says_what_it_made_and_what_next(
+    model: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    done: str,
+    count: str,
+) -> None:
+    before = model.read_bytes()
+    run(monkeypatch, arguments[0], model, *arguments[1:], "--output", output)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{done}: {output} has {count}",
+        f"Look:  polystyle-styles list {output}",
+        f"Paint: polystyle-stylize {output} PHOTO --style all --output painted/",
+    ]
+    assert model.read_bytes() == before
+
+
+# ---- What is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", "\\x", "C:x", "\udcff"])
+@pytest.mark.parametrize("asked", ["name", "all"])
+def test_no_pack_is_ever_written_outside_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
+) -> None:
+    path = make_model(tmp_path / "in" / "model.safetensors", ["wave", name])
+    monkeypatch.chdir(path.parent)
+    asked = name if asked == "name" else "all"
+    message = refusal(monkeypatch, "extract", path, asked, "--output", tmp_path / "out" / "deep")
+    assert message == (
+        f"the style name {name!r} is not fit for a file's name: "
+        "give it another, with polystyle-styles rename"
+    )
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+
+
+def test_nothing_is_overwritten_unless_told_to(
+    model: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = model.read_bytes()
+    pack = tmp_path / "styles" / "wave.safetensors"
+    run(monkeypatch, "extract", model, "wave", "--output", pack.parent)
+    run(monkeypatch, "remove", model, "wave", "--output", output)
+    pack_before, output_before = pack.read_bytes(), output.read_bytes()
+    for arguments in (
+        ("remove", model, "wave", "--output", model),
+        ("rename", model, "wave", "big_wave", "--output", model),
+        ("reorder", model, "candy", "--output", model),
+        ("merge", output, pack, "--output", output),
+        ("merge", output, pack, "--output", pack),
+        ("extract", model, "all", "--output", pack.parent),
+    ):
+        assert refusal(monkeypatch, *arguments).endswith(
+            "is there already: --overwrite replaces it"
+        )
+    assert (model.read_bytes(), output.read_bytes()) == (before, output_before)
+    assert pack.read_bytes() == pack_before
+    # All or none: those that were not in the way are not there either.
+    assert list(pack.parent.iterdir()) == [pack]
+
+    run(monkeypatch, "extract", model, "all", "--output", pack.parent, "--overwrite")
+    assert len(list(pack.parent.iterdir())) == 4
+    run(monkeypatch, "remove", model, "candy", "--output", model, "--overwrite")
+    assert load_model(model).style_names == ["wave", "starry_night", PHOTO]
+
+
+def test_a_network_keeps_at_least_one_painted_style(
+    model: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gone in (NAMES, [name for name in NAMES if name != PHOTO]):
+        message = refusal(monkeypatch, "remove", model, *gone, "--output", output)
+        assert message == f"a network needs a style, and {model} would have none left"
+    assert not output.exists()
+
+
+def test_another_networks_pack_is_refused_in_one_sentence(
+    model: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_model(tmp_path / "other.safetensors", ["rust"], seed=1)
+    pack = tmp_path / "rust.safetensors"
+    save_style_pack(pack, extract_style(load_model(other), "rust"))
+    prints = [fingerprint(load_model(path).net)[:12] for path in (other, model)]
+    assert refusal(monkeypatch, "merge", model, pack, "--output", output) == (
+        f"{pack} can't be merged into {model}: "
+        f"the style 'rust' belongs to the network {prints[0]}, and this one is {prints[1]}"
+    )
+    assert not output.exists()
+
+
+def test_bad_use_is_one_line(
+    model: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, "extract", model, "wave", "--output", tmp_path / "styles")
+    pack = tmp_path / "styles" / "wave.safetensors"
+    garbage = tmp_path / "garbage.safetensors"
+    garbage.write_text("<html>404: not found</html>\n")
+    missing = tmp_path / "missing.safetensors"
+    for arguments, complaint in (
+        (("merge", model, pack), "there is a style 'wave' already: rename it first"),
+        (("merge", model, model), "is a network, not a style pack"),
+        (("merge", model, garbage), f"{garbage} is damaged"),
+        (("merge", model, missing), f"there is no file {missing}"),
+        (("merge", pack, pack), f"{pack} is a style pack, not a network"),
+        (("extract", pack, "wave"), f"{pack} is a style pack, not a network"),
+        (("extract", model, "wavy"), "there is no style 'wavy': did you mean wave?"),
+        (("remove", model, "candy", "cendy"), "no style 'cendy': did you mean candy?"),
+        (("remove", garbage, "wave"), f"{garbage} is damaged"),
+        (("remove", missing, "wave"), f"there is no file {missing}"),
+        (("remove", tmp_path, "wave"), f"there is no file {tmp_path}"),
+        (("rename", model, "wavy", "x"), "did you mean wave?"),
+        (("rename", model, "wave", "candy"), "there is a style 'candy' already"),
+        (("rename", model, "wave", "wave"), "there is a style 'wave' already"),
+        (("rename", model, "wave", "../x"), "'../x' is not fit for a file's name"),
+        (("rename", model, "wave", PHOTO), "'photo' is the name of the reconstruction row"),
+        (("rename", model, PHOTO, "x"), "'photo' is the name of the reconstruction row"),
+        (("reorder", model, "all"), "there is no style 'all': wave, starry_night, photo, candy"),
+    ):
+        assert complaint in refusal(monkeypatch, *arguments, "--output", output)
+    assert not output.exists()
+    assert f"{garbage} is damaged" in refusal(monkeypatch, "list", garbage)
+    folder = refusal(monkeypatch, "remove", model, "wave", "--output", pack.parent)
+    assert folder == f"{pack.parent} is a folder: a file must go there"
+    file = refusal(monkeypatch, "extract", model, "candy", "--output", pack)
+    assert file == f"{pack} is a file: --output names a folder"
+
+
+# ---- The command ------------------------------------------------------------------------------
+
+
+def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Path) -> None:
+    def call(*arguments: str | Path) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "polystyle.styles", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+
+    result = call("extract", "model.safetensors", "wave", "--output", "styles")
+    assert (result.returncode, result.stderr) == (0, "")
+    first, *rest = result.stdout.splitlines()
+    assert first.startswith("Extracted styles/wave.safetensors, ")
+    assert rest == [
+        "Merge: polystyle-styles merge MODEL styles/wave.safetensors --output NEW.safetensors",
+        f"MODEL is any with fingerprint {fingerprint(load_model(model).net)[:12]}: "
+        "polystyle-styles list shows it",
+    ]
+    result = call("merge", model, "styles/wave.safetensors", "--output", output)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"polystyle-styles: styles/wave.safetensors can't be merged into {model}: "
+        "there is a style 'wave' already: rename it first, with polystyle-styles rename\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["", "extract"])
+def test_help_answers_without_loading_torch(command: str) -> None:
+    program = "import sys; from polystyle.styles import main\ntry: main()\n"
+    program += "except SystemExit as leaving: assert not leaving.code\n"
+    program += "assert not {'torch', 'numpy', 'PIL', 'safetensors'} & sys.modules.keys()"
+    arguments = [argument for argument in (command, "--help") if argument]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage: polystyle-styles" in result.stdout
+    assert command or "polystyle-styles merge model.safetensors" in result.stdout
