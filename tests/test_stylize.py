@@ -7,21 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
+from test_video import read_frames, read_sounds, write_clip
 
 from polystyle.data import load_image, to_float
 from polystyle.model_file import Model, save_model
-from polystyle.stylize import choose_styles, main, stylize
+from polystyle.stylize import blend_grid, main, parse_styles, split_masks, sweep
 from polystyle.transformer_net import TransformerNet
 
-STYLE_NAMES = ["wave", "starry_night", "candy"]
+STYLE_NAMES = ["wave", "starry_night", "candy", "photo"]
+PAINTED = STYLE_NAMES[:3]
 
 
 @pytest.fixture(scope="module")
 def net() -> TransformerNet:
     """A small network of random weights, in which the styles differ."""
     torch.manual_seed(0)
-    net = TransformerNet(3, width=0.125).eval()
+    net = TransformerNet(4, width=0.125).eval()
     for name, parameter in net.named_parameters():
         if name.endswith(("gamma", "beta")):
             torch.nn.init.normal_(parameter)
@@ -65,12 +67,22 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def one_line_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
-    monkeypatch.setattr(sys, "argv", ["polystyle-stylize", *map(str, arguments)])
+def stylize(model: Path, *arguments: str | Path) -> int:
+    """The command, in this process: its exit status."""
+    sys.argv = ["polystyle-stylize", *map(str, (model, *arguments))]
     with pytest.raises(SystemExit) as leaving:
         main()
-    message = leaving.value.code
+    return leaving.value.code
+
+
+@pytest.fixture(autouse=True)
+def arguments_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+def one_line_of(*arguments: str | Path) -> str:
+    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
+    message = stylize(*arguments)
     assert isinstance(message, str)
     assert message.startswith("polystyle-stylize: ")
     assert "\n" not in message
@@ -129,37 +141,28 @@ def test_help_answers_without_loading_torch_and_shows_examples() -> None:
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning"}
-    assert "polystyle-stylize outputs/monet/model.safetensors photo.jpg --style" in result.stdout
+    assert "polystyle-stylize model.safetensors photo.jpg --style starry_night\n" in result.stdout
     assert "--style all" in result.stdout
 
 
-def test_what_is_missing_is_said_in_one_line(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_is_said_in_one_line(model: Path, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     rest = (photo, "--style", "wave", "--output", tmp_path / "painted")
     missing = tmp_path / "missing.safetensors"
-    assert one_line_of(monkeypatch, missing, *rest).endswith(f"there is no model file {missing}")
-    assert "photo.png is damaged, or not a safetensors" in one_line_of(monkeypatch, photo, *rest)
-    message = one_line_of(monkeypatch, model, photo, "--style", "zzz", "--output", tmp_path)
-    assert message.endswith("there is no style 'zzz': wave, starry_night, candy")
-    message = one_line_of(monkeypatch, model, photo, "--style", "wave", "--output", photo)
+    assert one_line_of(missing, *rest).endswith(f"there is no model file {missing}")
+    assert "photo.png is damaged, or not a safetensors" in one_line_of(photo, *rest)
+    message = one_line_of(model, photo, "--style", "zzz", "--output", tmp_path)
+    assert message.endswith("there is no style 'zzz': wave, starry_night, candy, photo")
+    message = one_line_of(model, photo, "--style", "wave", "--output", photo)
     assert str(photo) in message
     assert not (tmp_path / "painted").exists()
 
 
 def test_exit_status_is_0_when_every_photo_was_painted(
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = make_photo(tmp_path / "photo.png", 20, 20)
-    arguments = [model, photo, "--style", "wave", "--output", tmp_path / "painted"]
-    monkeypatch.setattr(sys, "argv", ["polystyle-stylize", *map(str, arguments)])
-    with pytest.raises(SystemExit) as leaving:
-        main()
-    assert leaving.value.code == 0
+    assert stylize(model, photo, "--style", "wave", "--output", tmp_path / "painted") == 0
     assert capsys.readouterr().err == ""
     assert painted(tmp_path / "painted") == {"photo-wave.png": (20, 20)}
 
@@ -172,14 +175,15 @@ def test_pictures_are_what_the_network_paints(
     size: tuple[int, int], net: TransformerNet, model: Path, tmp_path: Path
 ) -> None:
     photo = make_photo(tmp_path / "photo.png", *size)
-    assert stylize(model, [photo], ["all"], tmp_path / "painted") == 0
-    wholes = {name: expected(net, photo, name) for name in STYLE_NAMES}
+    output = tmp_path / "painted"
+    assert stylize(model, photo, "--style", "all", "--scale", "native", "--output", output) == 0
+    wholes = {name: expected(net, photo, name) for name in PAINTED}
     for name, whole in wholes.items():
         # Far from one another, so that a mixed-up style would be seen.
         assert all(
             abs(whole - other).mean() > 5 for style, other in wholes.items() if style != name
         )
-        with Image.open(tmp_path / "painted" / f"photo-{name}.png") as image:
+        with Image.open(output / f"photo-{name}-native.png") as image:
             assert image.mode == "RGB"
             pixels = np.asarray(image, dtype=float)
         assert pixels.shape == (size[1], size[0], 3)
@@ -192,8 +196,9 @@ def test_lossy_pictures_are_close_to_what_the_network_paints(
 ) -> None:
     photo = tmp_path / f"photo{extension}"
     Image.linear_gradient("L").resize((160, 120)).convert("RGB").save(photo)
-    assert stylize(model, [photo], ["candy"], tmp_path / "painted") == 0
-    with Image.open(tmp_path / "painted" / f"photo-candy{extension}") as image:
+    output = tmp_path / "painted"
+    assert stylize(model, photo, "--style", "candy", "--scale", "native", "--output", output) == 0
+    with Image.open(output / f"photo-candy-native{extension}") as image:
         # What JPEG and WebP lose is within blocks of pixels.
         blocks = np.asarray(image.convert("RGB").reduce(8), dtype=float)
     whole = expected(net, photo, "candy").reshape(15, 8, 20, 8, 3).mean(axis=(1, 3))
@@ -207,21 +212,74 @@ def test_each_photo_is_painted_upright_in_every_style(model: Path, tmp_path: Pat
         make_photo(tmp_path / "a.png", 21, 34),
         make_photo(tmp_path / "b.png", 60, 40, exif=rotated),
     ]
-    assert stylize(model, photos, ["all"], tmp_path / "painted") == 0
+    assert stylize(model, *photos, "--style", "all", "--output", tmp_path / "painted") == 0
     sizes = painted(tmp_path / "painted")
-    assert sizes == {f"a-{name}.png": (21, 34) for name in STYLE_NAMES} | {
-        f"b-{name}.png": (40, 60) for name in STYLE_NAMES
+    # The labelled sheets beside them.
+    assert sizes.pop("a-all.png")[0] > 2 * 21
+    assert sizes.pop("b-all.png")[0] > 2 * 40
+    assert sizes == {f"a-{name}.png": (21, 34) for name in PAINTED} | {
+        f"b-{name}.png": (40, 60) for name in PAINTED
     }
     # Nor does the painting carry a tag that would turn it again.
     with Image.open(tmp_path / "painted" / "b-wave.png") as image:
         assert 0x0112 not in image.getexif()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "CMYK"])
 def test_photos_of_every_mode_are_painted(mode: str, model: Path, tmp_path: Path) -> None:
-    Image.new(mode, (20, 18), 1).save(tmp_path / "photo.png")
-    assert stylize(model, [tmp_path / "photo.png"], ["wave"], tmp_path / "painted") == 0
-    assert painted(tmp_path / "painted") == {"photo-wave.png": (20, 18)}
+    name = "photo.tif" if mode == "CMYK" else "photo.png"
+    Image.new(mode, (20, 18), 1).save(tmp_path / name)
+    output = tmp_path / "painted"
+    assert stylize(model, tmp_path / name, "--style", "wave", "--output", output) == 0
+    assert painted(output) == {f"photo-wave{Path(name).suffix}": (20, 18)}
+
+
+@pytest.mark.parametrize("extension", [".png", ".webp", ".tif"])
+def test_transparency_is_kept(extension: str, model: Path, tmp_path: Path) -> None:
+    photo = Image.new("RGBA", (40, 32), "orange")
+    alpha = Image.linear_gradient("L").resize((40, 32))
+    photo.putalpha(alpha)
+    photo.save(tmp_path / f"photo{extension}", lossless=True)
+    output = tmp_path / "painted"
+    assert (
+        stylize(model, tmp_path / f"photo{extension}", "--style", "wave", "--output", output) == 0
+    )
+    with Image.open(output / f"photo-wave{extension}") as image:
+        assert image.mode == "RGBA"
+        kept = np.asarray(image.getchannel("A"), dtype=int)
+    assert abs(kept - np.asarray(alpha, dtype=int)).max() <= 1
+
+
+def test_the_colour_profile_is_kept_if_it_is_one_of_rgb(model: Path, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    photos = [
+        make_photo(tmp_path / "srgb.jpg", 20, 20, icc_profile=profile),
+        make_photo(tmp_path / "odd.jpg", 20, 20, icc_profile=lab),
+        make_photo(tmp_path / "broken.jpg", 20, 20, icc_profile=b"no profile"),
+    ]
+    assert stylize(model, *photos, "--style", "wave", "--output", tmp_path / "painted") == 0
+    kept = {}
+    for name in ("srgb", "odd", "broken"):
+        with Image.open(tmp_path / "painted" / f"{name}-wave.jpg") as image:
+            kept[name] = image.info.get("icc_profile")
+    assert kept == {"srgb": profile, "odd": None, "broken": None}
+
+
+def test_folders_and_patterns_are_looked_into(model: Path, tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "c.webp"):
+        make_photo(tmp_path / "photos" / name, 16, 16)
+    (tmp_path / "photos" / "notes.txt").write_text("not a picture")
+    output = tmp_path / "painted"
+    assert stylize(model, tmp_path / "photos", "--style", "wave", "--output", output) == 0
+    assert set(painted(output)) == {"a-wave.jpg", "b-wave.png", "c-wave.webp"}
+    pattern = tmp_path / "photos" / "[ab].*"
+    assert stylize(model, pattern, "--style", "candy", "--output", tmp_path / "more") == 0
+    assert set(painted(tmp_path / "more")) == {"a-candy.jpg", "b-candy.png"}
+    assert "nothing matches" in one_line_of(model, tmp_path / "*.gif", "--style", "wave")
+    (tmp_path / "empty").mkdir()
+    message = one_line_of(model, tmp_path / "empty", "--style", "wave")
+    assert message.endswith(f"there is no picture in {tmp_path / 'empty'}")
 
 
 def test_photos_that_cannot_be_painted_are_reported(
@@ -230,16 +288,17 @@ def test_photos_that_cannot_be_painted_are_reported(
     photos = [
         tmp_path / "missing.png",
         make_photo(tmp_path / "tiny.png", 15, 40),
-        tmp_path / "folder.png",
         make_photo(tmp_path / "good.png", 16, 16),
+        make_photo(tmp_path / "odd.fli.png", 16, 16).rename(tmp_path / "odd.fli"),
     ]
-    photos[2].mkdir()
-    assert stylize(model, photos, ["wave"], tmp_path / "painted") == 1
+    output = tmp_path / "painted"
+    options = ("--style", "wave", "--scale", "native", "--output", output)
+    assert stylize(model, *photos, *options) == 1
     complaints = capsys.readouterr().err.strip().splitlines()
     assert len(complaints) == 3
-    for name in ("missing.png", "tiny.png", "folder.png"):
+    for name in ("missing.png", "tiny.png", "odd.fli"):
         assert sum(str(tmp_path / name) in complaint for complaint in complaints) == 1
-    assert painted(tmp_path / "painted") == {"good-wave.png": (16, 16)}
+    assert painted(output) == {"good-wave-native.png": (16, 16)}
 
 
 def test_nothing_is_overwritten_unless_asked_to(
@@ -249,33 +308,288 @@ def test_nothing_is_overwritten_unless_asked_to(
     output = tmp_path / "painted"
     output.mkdir()
     (output / "photo-wave.png").write_bytes(b"precious")
-    assert stylize(model, [photo], ["wave", "candy"], output) == 1
+    command = (model, photo, "--style", "wave", "--style", "candy", "--output", output)
+    assert stylize(*command) == 1
     captured = capsys.readouterr()
     assert f"{output / 'photo-wave.png'} is there already" in captured.err
     assert "--overwrite" in captured.err
     assert f"Painted {output / 'photo-candy.png'}" in captured.out
     assert (output / "photo-wave.png").read_bytes() == b"precious"
     assert (output / "photo-candy.png").exists()
-    assert stylize(model, [photo], ["wave", "candy"], output, overwrite=True) == 0
+    assert stylize(*command, "--overwrite") == 0
     assert set(painted(output)) == {"photo-wave.png", "photo-candy.png"}
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 def test_photos_of_one_name_do_not_replace_each_other(
-    overwrite: bool, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overwrite: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = [
         make_photo(tmp_path / "monday" / "photo.png", 20, 20),
         make_photo(tmp_path / "tuesday" / "photo.png", 30, 30),
     ]
-    assert stylize(model, photos, ["wave"], tmp_path / "painted", overwrite) == 1
+    output = tmp_path / "painted"
+    assert stylize(model, *photos, "--style", "wave", "--output", output, *overwrite) == 1
     assert "photo-wave.png" in capsys.readouterr().err
-    assert painted(tmp_path / "painted") == {"photo-wave.png": (20, 20)}
+    assert painted(output) == {"photo-wave.png": (20, 20)}
 
 
-def test_styles_are_chosen_once_each_in_the_order_asked() -> None:
-    assert choose_styles(["candy", "wave", "candy"], STYLE_NAMES) == ["candy", "wave"]
-    assert choose_styles(["all"], STYLE_NAMES) == STYLE_NAMES
-    assert choose_styles(["candy", "all"], STYLE_NAMES) == ["candy", "wave", "starry_night"]
-    with pytest.raises(ValueError, match=r"'Wave': did you mean wave\?"):
-        choose_styles(["candy", "Wave"], STYLE_NAMES)
+def test_a_picture_that_cannot_be_written_leaves_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(self: Image.Image, path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    monkeypatch.setattr(Image.Image, "save", cut_short)
+    assert stylize(model, photo, "--style", "wave", "--output", tmp_path / "painted") == 1
+    assert list((tmp_path / "painted").iterdir()) == []
+
+
+def test_a_hostile_style_name_stays_in_the_folder(
+    net: TransformerNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(tmp_path / "model.safetensors", Model(net, ["../../x", "a/b", "c", "d"]))
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    output = tmp_path / "deep" / "painted"
+    assert stylize(tmp_path / "model.safetensors", photo, "--style", "all", "--output", output) == 0
+    assert set(painted(output)) == {
+        f"photo-{name}.png" for name in (".._.._x", "a_b", "c", "d", "all")
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "photo.png", "deep"}
+
+
+# ---- What is asked for ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return make_photo(tmp_path / "photo.png", 48, 36)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"), dtype=float)
+
+
+def test_weights_make_a_blend(
+    model: Path, net: TransformerNet, photo: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "painted"
+    blend = ("--style", "starry_night:6", "--style", "wave:2", "--scale", "native")
+    assert stylize(model, photo, *blend, "--output", output) == 0
+    assert stylize(model, photo, *blend, "--raw", "--output", output, "--overwrite") == 0
+    assert stylize(model, photo, *blend, "--output", output, "--overwrite") == 0
+    content = to_float(load_image(photo))[None]
+    with torch.inference_mode():
+        whole = net(content, torch.tensor([[0.25, 0.75, 0.0, 0.0]]))[0].permute(1, 2, 0) * 255
+    (path,) = output.iterdir()
+    assert path.name == "photo-starry_night6+wave2-native.png"
+    assert abs(pixels(path) - whole.numpy()).max() <= 1.01
+
+
+def test_masks_paint_regions_and_the_rest(model: Path, photo: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "sky.png"
+    Image.new("L", (48, 36), 255).save(mask)
+    output = tmp_path / "painted"
+    command = (model, photo, "--scale", "native", "--output", output)
+    assert stylize(*command, "--mask", f"{mask}=wave", "--mask", "rest=candy") == 0
+    assert stylize(*command, "--style", "wave") == 0
+    everywhere = pixels(output / "photo-wave+candy-native.png")
+    assert abs(everywhere - pixels(output / "photo-wave-native.png")).max() <= 1
+
+    half = np.zeros((36, 48), dtype=np.uint8)
+    half[:, :24] = 255
+    Image.fromarray(half).save(mask)
+    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy", "--overwrite") == 0
+    halved = pixels(output / "photo-wave+candy-native.png")
+    assert abs(halved - everywhere).mean() > 1
+
+    Image.new("L", (48, 37), 255).save(mask)
+    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "starry_night") == 1
+
+
+def test_bad_masks_are_one_line(
+    model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = make_photo(tmp_path / "small.png", 20, 20)
+    command = (model, photo, "--output", tmp_path / "painted")
+    assert "FILE=STYLE" in one_line_of(*command, "--mask", "sky.png", "--style", "wave")
+    assert "rest=NAME" in one_line_of(*command, "--mask", f"{mask}=wave")
+    message = one_line_of(*command, "--mask", f"{tmp_path / 'no.png'}=wave", "--style", "candy")
+    assert "no.png can't be read" in message
+    message = one_line_of(*command, "--mask", f"{mask}=wavy", "--style", "candy")
+    assert "did you mean wave?" in message
+    capsys.readouterr()
+    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy") == 1
+    (complaint,) = capsys.readouterr().err.strip().splitlines()
+    assert "20 x 20 pixels, and the photo 48 x 36" in complaint
+
+
+def test_a_sweep_and_a_grid_are_one_labelled_sheet(
+    model: Path, photo: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "painted"
+    command = (model, photo, "--output", output)
+    assert stylize(*command, "--sweep", "wave", "candy", "--steps", "5") == 0
+    assert stylize(*command, "--blend-grid", "wave", "candy", "starry_night", "--steps", "3") == 0
+    sizes = painted(output)
+    wide, high = sizes.pop("photo-wave-candy-sweep.png")
+    assert wide > 5 * 48 and 36 < high < 2 * 36 + 40
+    wide, high = sizes.pop("photo-wave-candy-starry_night-grid.png")
+    assert 3 * 48 < wide < 4 * 48 and high > 3 * 36
+    assert not sizes
+
+
+def test_a_sweep_goes_from_one_style_to_the_other() -> None:
+    assert sweep("a", "b", 3) == [
+        ("a", {"a": 1}),
+        ("50% + 50%", {"a": 0.5, "b": 0.5}),
+        ("b", {"b": 1}),
+    ]
+
+
+@pytest.mark.parametrize("corners", [["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"], ["a", "a"]])
+def test_a_grid_has_its_styles_in_the_corners_and_weights_that_add_up_to_1(
+    corners: list[str],
+) -> None:
+    cells = blend_grid(corners, 4)
+    assert len(cells) == (4 if len(corners) == 2 else 16)
+    assert all(sum(weights.values()) == pytest.approx(1) for _, weights in cells)
+    found = [cells[place][1] for place in ((0, 3) if len(corners) == 2 else (0, 3, 12, 15))]
+    expected = [{name: 1.0} for name in corners]
+    if len(corners) == 3:
+        expected.append({"b": 0.5, "c": 0.5})
+    assert found == expected
+    if len(corners) == 4:
+        assert cells[6][1] == pytest.approx({"a": 2 / 9, "b": 4 / 9, "c": 1 / 9, "d": 2 / 9})
+
+
+def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
+    model: Path, photo: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "painted"
+    command = (model, photo, "--style", "wave", "--output", output)
+    for option in ([], ["--strength", "0.5"], ["--strength", "0"], ["--keep-colors"]):
+        assert stylize(*command, *option) == 0
+    assert stylize(*command, "--scale", "2", "--tile", "8") == 0
+    assert stylize(*command, "--strength", "0.25", "--strength-by", "pixels") == 0
+    names = {path.stem.removeprefix("photo-wave") for path in output.iterdir()}
+    assert names == {"", "-strength0.5", "-strength0", "-strength0.25", "-colors", "-scale2"}
+    assert np.array_equal(pixels(output / "photo-wave-strength0.png"), pixels(photo))
+    full = pixels(output / "photo-wave.png")
+    quarter = pixels(output / "photo-wave-strength0.25.png")
+    assert abs(quarter - (0.75 * pixels(photo) + 0.25 * full)).max() <= 1.01
+
+
+def test_strength_without_a_photo_row_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", Model(TransformerNet(1, 0.125), ["wave"]))
+    command = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
+    message = one_line_of(*command, "--output", tmp_path / "painted")
+    assert "experiment=add_styles" in message and "data.photo_row=true" in message
+    assert "--strength-by pixels" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the styles are wave, starry_night, candy"),
+        (["--style", "wave", "--sweep", "wave", "candy"], "one of --style, --mask, --sweep"),
+        (["--style", "wave", "--style", "candy:0.5"], "give each --style a weight"),
+        (["--style", "wave:much"], "'much' is no number"),
+        (["--style", "wave:nan"], "weight of wave"),
+        (["--style", "wave:0"], "all 0"),
+        (["--style", "wave:2", "--style", "candy:-1"], "negative"),
+        (["--style", "wave", "--strength", "1.5"], "strength must be from 0 to 1"),
+        (["--style", "wave", "--strength", "nan"], "strength must be from 0 to 1"),
+        (["--style", "wave", "--scale", "0"], "scale must be from 0.25 to 10"),
+        (["--style", "wave", "--device", "toaster"], "no device 'toaster'"),
+        (["--style", "wave", "--precision", "int3"], "float32, bfloat16, float16"),
+        (["--sweep", "wave", "cady"], "did you mean candy?"),
+        (["--sweep", "wave", "candy", "--steps", "1"], "--steps must be from 2 to 50"),
+        (["--blend-grid", "wave"], "two to four styles"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_line(
+    arguments: list[str], words: str, model: Path, photo: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "painted"
+    assert words in one_line_of(model, photo, *arguments, "--output", output)
+    assert not output.exists()
+
+
+def test_styles_are_asked_for_once_each_in_order() -> None:
+    def names(*texts: str) -> list[str]:
+        return [label for label, _ in parse_styles(list(texts), ["wave", "candy", "a:b"])]
+
+    assert names("candy", "wave", "candy") == ["candy", "wave"]
+    assert names("candy", "all") == ["candy", "wave", "a:b"]
+    assert names("a:b") == ["a:b"]
+    assert parse_styles(["a:b:2", "wave:1"], ["wave", "a:b"]) == [
+        ("a:b2+wave1", {"a:b": 2.0, "wave": 1.0})
+    ]
+
+
+def test_masks_are_files_with_styles() -> None:
+    assert split_masks(["a=b.png=wave", "rest=candy"]) == ([(Path("a=b.png"), "wave")], ["candy"])
+
+
+def test_a_video_is_painted_frame_by_frame_with_its_sound(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    command = (
+        model,
+        clip,
+        "--style",
+        "wave",
+        "--strength",
+        "0.5",
+        "--output",
+        tmp_path / "painted",
+    )
+    assert stylize(*command) == 0
+    painted = tmp_path / "painted" / "clip-wave-strength0.5.mp4"
+    assert f"Painted {painted}" in capsys.readouterr().out
+    frames, originals = read_frames(painted), read_frames(clip)
+    assert [frame.pts * frame.time_base for frame in frames] == [
+        frame.pts * frame.time_base for frame in originals
+    ]
+    assert read_sounds(painted) == read_sounds(clip)
+    colours = np.asarray(frames[3].to_image(), dtype=float)
+    assert abs(colours - np.asarray(originals[3].to_image(), dtype=float)).mean() > 5
+    assert stylize(*command) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_smoothing_makes_a_frame_depend_on_those_before_it(model: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", sounds=())
+    last = {}
+    for smoothing in ("0", "0.9"):
+        output = tmp_path / smoothing
+        command = (model, clip, "--style", "wave", "--smoothing", smoothing)
+        assert stylize(*command, "--output", output) == 0
+        last[smoothing] = np.asarray(
+            read_frames(output / "clip-wave.mkv")[-1].to_image(), dtype=float
+        )
+    # The clip grows brighter, which a frame's own statistics would hide.
+    assert abs(last["0"] - last["0.9"]).mean() > 2
+
+
+def test_a_video_takes_no_sheets(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    assert stylize(model, clip, "--sweep", "wave", "candy", "--output", tmp_path / "painted") == 1
+    assert "a video takes --style" in capsys.readouterr().err
+
+
+def test_a_stopped_command_says_so(
+    model: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("polystyle.painter.Painter.__call__", interrupt)
+    assert stylize(model, photo, "--style", "wave", "--output", tmp_path / "painted") == 130

@@ -1,133 +1,528 @@
-"""polystyle-stylize: paint photos with a trained network."""
+"""polystyle-stylize: paint photos and videos with a trained network."""
 
 import argparse
+import glob
+import io
+import math
+import re
+import signal
 import sys
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from polystyle.painter import Painter, Style
+
+# torch and Pillow are imported where they are needed, so that --help answers at once.
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
 EPILOG = """examples:
-  polystyle-stylize outputs/monet/model.safetensors photo.jpg --style starry_night --output painted/
-  polystyle-stylize outputs/monet/model.safetensors photos/*.jpg --style all --output painted/
+  polystyle-stylize model.safetensors photo.jpg --style starry_night
+  polystyle-stylize model.safetensors photos/ --style all --output painted/
+  polystyle-stylize model.safetensors photo.jpg --style starry_night:0.7 --style wave:0.3
+  polystyle-stylize model.safetensors photo.jpg --mask sky.png=wave --mask rest=starry_night
+  polystyle-stylize model.safetensors photo.jpg --style wave --strength 0.5 --keep-colors
+  polystyle-stylize model.safetensors photo.jpg --sweep starry_night wave
+  polystyle-stylize model.safetensors photo.jpg --blend-grid starry_night wave candy mosaic
+  polystyle-stylize model.safetensors clip.mp4 --style wave
+
+The styles of a network: polystyle-styles list model.safetensors
 """
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi"}
+SHEET_CELL = 384  # pixels
 
 
 def main() -> None:
     """The command. Exit status 0, or 1 if a photo could not be painted."""
+    args = parser().parse_args()
+    try:
+        sys.exit(stylize(args))
+    except (ValueError, OSError) as error:
+        sys.exit(f"polystyle-stylize: {error}")
+    except KeyboardInterrupt:
+        print("polystyle-stylize: stopped; every picture written is whole", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="polystyle-stylize",
+        usage="polystyle-stylize MODEL PHOTO... --style NAME [--output FOLDER] [...]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, help="model.safetensors of a run")
-    parser.add_argument("photos", type=Path, nargs="+", help="photos to paint")
-    parser.add_argument(
-        "--style", action="append", required=True, help='a style\'s name, or "all"; may be repeated'
+    parser.add_argument("photos", nargs="+", help="photos, videos, folders of photos, or patterns")
+
+    what = parser.add_argument_group("what to paint (one of these)")
+    what.add_argument(
+        "--style",
+        action="append",
+        default=[],
+        metavar="NAME[:WEIGHT]",
+        help='a style; repeated, each of them; with weights, their blend; "all" for every style',
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures already there")
-    args = parser.parse_args()
-    try:
-        sys.exit(stylize(args.model, args.photos, args.style, args.output, args.overwrite))
-    except (ValueError, OSError) as error:
-        sys.exit(f"polystyle-stylize: {error}")
+    what.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="FILE=STYLE",
+        help="paint where that picture is white in that style; repeat it; rest=STYLE or --style "
+        "is for what remains",
+    )
+    what.add_argument(
+        "--sweep", nargs=2, metavar=("A", "B"), help="one sheet: the way from a style to another"
+    )
+    what.add_argument(
+        "--blend-grid", nargs="+", metavar="STYLE", help="one sheet: blends of two to four styles"
+    )
+
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="from 0, the photo, to 1, the style (default)",
+    )
+    how.add_argument(
+        "--strength-by",
+        choices=("rows", "pixels"),
+        default="rows",
+        help="blend gamma and beta (needs a network with a photo row), or pixels",
+    )
+    how.add_argument("--keep-colors", action="store_true", help="the photo's colours")
+    how.add_argument(
+        "--scale",
+        type=scale,
+        default=1.0,
+        metavar="S",
+        help="size of the strokes relative to the picture, 0.25 to 10 (default 1); or native: "
+        "paint the photo's pixels as they are",
+    )
+    how.add_argument("--raw", action="store_true", help="leave a blend's weights as they are")
+    how.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="pictures in a sweep (default 9), or in a grid's row (5)",
+    )
+    how.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.9,
+        metavar="M",
+        help="videos: how much of a frame's statistics come from those before it, 0 to 1",
+    )
+
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--output",
+        type=Path,
+        default=Path("painted"),
+        metavar="FOLDER",
+        help="folder to write to (default: painted)",
+    )
+    where.add_argument("--overwrite", action="store_true", help="replace pictures already there")
+    where.add_argument(
+        "--tile",
+        type=tile,
+        default=None,
+        metavar="ROWS",
+        help="large photos: auto (default: over 4 megapixels) paints them in bands, off never, "
+        "a number always, in bands of so many rows",
+    )
+    where.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    where.add_argument(
+        "--precision", default="float32", help="float32 (default), bfloat16, or float16"
+    )
+    return parser
 
 
-def stylize(
-    model: Path, photos: list[Path], styles: list[str], output: Path, overwrite: bool = False
-) -> int:
-    """Paint each photo in each style: ``<output>/<photo stem>-<style name><photo's extension>``.
+def scale(text: str) -> float | None:
+    return None if text == "native" else float(text)
 
-    A photo that can't be painted is reported at the end and stops nothing.
 
-    Args:
-        model: a file that `polystyle.model_file.save_model` wrote.
-        photos: picture files.
-        styles: names of styles, or ``"all"``.
-        output: a folder, made if need be.
-        overwrite: replace files that are there; else they are reported, and left.
+def tile(text: str) -> int | None:
+    if text in ("auto", "off"):
+        return {"auto": None, "off": 0}[text]
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def stylize(args: argparse.Namespace) -> int:
+    """Paint each photo as the arguments of `parser` say:
+    ``<output>/<photo's stem>-<style><photo's extension>``.
+
+    What can't be painted is reported at the end and stops nothing.
 
     Returns:
         0, or 1 if any photo failed.
 
     Raises:
-        FileNotFoundError, ValueError: no model there, or a style that it doesn't have.
+        OSError, ValueError: what makes all of it impossible, in one line.
     """
-    # Here, so that --help answers at once.
+    import warnings
+
     import torch
     from PIL import Image
-    from torchvision.transforms.v2.functional import to_pil_image
     from tqdm import tqdm
 
-    from polystyle.data import load_image, to_float
     from polystyle.model_file import load_model
+    from polystyle.painter import Painter
 
-    trained = load_model(model)
-    net, style_names = trained.net, trained.style_names
-    chosen = choose_styles(styles, style_names)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net.to(device, memory_format=torch.channels_last)
-    output.mkdir(parents=True, exist_ok=True)
+    # Large photos are what --tile is for. Pillow still refuses those of twice its limit.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-    failures = []
-    written = []
-    with tqdm(total=len(photos) * len(chosen), unit="picture", disable=None) as progress:
-        for photo in photos:
+    painter = Painter(load_model(args.model), args.device, args.precision, args.tile)
+    easel = Easel(painter, args)
+    sources = find_sources(args.photos)
+    args.output.mkdir(parents=True, exist_ok=True)
+    with tqdm(sources, unit="photo", disable=None) as progress:
+        for source in progress:
+            progress.set_postfix_str(source.name)
             try:
-                content = to_float(load_image(photo))[None].to(device)
-                if Image.registered_extensions().get(photo.suffix.lower()) not in Image.SAVE:
-                    raise OSError(f"{photo}: Pillow reads {photo.suffix}, but doesn't write it")
-            except OSError as error:
-                failures.append(str(error))
-                progress.update(len(chosen))
-                continue
-            for name in chosen:
-                progress.update()
-                path = output / f"{photo.stem}-{name}{photo.suffix}"
-                if path in written:
-                    failures.append(f"{photo} in {name}: {path} is another photo's, of that name")
-                    continue
-                if path.exists() and not overwrite:
-                    failures.append(f"{path} is there already: --overwrite replaces it")
-                    continue
-                style = torch.tensor([style_names.index(name)], device=device)
-                try:
-                    with torch.inference_mode():
-                        stylized = net(content, style)[0].mul(255).round().byte()
-                    to_pil_image(stylized.cpu()).save(path, quality=95)
-                except (ValueError, OSError) as error:
-                    failures.append(f"{photo} in {name}: {error}")
-                    continue
-                written.append(path)
-    for failure in failures:
+                easel.paint(source)
+            except (ValueError, OSError) as error:
+                named = str(source) in str(error)
+                easel.failures.append(str(error) if named else f"{source}: {error}")
+            except torch.OutOfMemoryError:
+                easel.failures.append(f"{source}: out of the GPU's memory: try --tile 64")
+    for failure in easel.failures:
         print(f"polystyle-stylize: {failure}", file=sys.stderr)
-    if len(written) == 1:
-        print(f"Painted {written[0]}")
-    elif written:
-        print(f"Painted {len(written)} pictures, {written[0]} to {written[-1].name}")
-    return 1 if failures else 0
+    if len(easel.written) == 1:
+        print(f"Painted {easel.written[0]}")
+    elif easel.written:
+        first, last = easel.written[0], easel.written[-1].name
+        print(f"Painted {len(easel.written)} pictures, {first} to {last}")
+    return 1 if easel.failures else 0
 
 
-def choose_styles(wanted: list[str], style_names: list[str]) -> list[str]:
-    """The styles asked for, each once, in the order asked.
+def find_sources(photos: list[str]) -> list[Path]:
+    """The files that the arguments name: files, the pictures in folders, what patterns match.
 
     Raises:
-        ValueError: a style that isn't there; names the nearest.
+        FileNotFoundError, ValueError: a pattern that matches nothing, a folder without pictures.
     """
-    chosen = []
-    for name in wanted:
-        if name == "all":
-            chosen += style_names
-        elif name in style_names:
-            chosen.append(name)
+    from polystyle.data import list_images
+
+    sources = []
+    for photo in photos:
+        path = Path(photo)
+        if path.is_dir():
+            sources += list_images(path, "*")
+        elif glob.has_magic(photo) and not path.exists():
+            # Path.glob takes no absolute pattern.
+            matches = sorted(map(Path, glob.glob(photo, recursive=True)))  # noqa: PTH207
+            if not matches:
+                raise FileNotFoundError(f"nothing matches {photo}")
+            sources += [match for match in matches if match.is_file()]
         else:
-            near = get_close_matches(name, style_names)
+            sources.append(path)
+    return list(dict.fromkeys(sources))
+
+
+class Easel:
+    """What to paint, made out once for all photos, and what has become of it.
+
+    Attributes:
+        styles: what to paint each photo in, with the label that the picture gets.
+        columns: of the sheet that the pictures go on; 0 if they are pictures of their own.
+        masks: pictures, each with the style where it is white.
+        written: the pictures made, in order.
+        failures: what could not be painted, and why.
+
+    Raises:
+        OSError, ValueError: a mask that can't be read, arguments that don't go together, or a style
+            that isn't there.
+    """
+
+    def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
+        from polystyle.data import load_image
+        from polystyle.model_file import PHOTO
+
+        self.painter = painter
+        self.args = args
+        self.columns = 0
+        self.masks: list[tuple[Image.Image, Style]] = []
+        self.written: list[Path] = []
+        self.failures: list[str] = []
+        names = [name for name in painter.style_names if name != PHOTO]
+        if sum(map(bool, (args.style or args.mask, args.sweep, args.blend_grid))) != 1:
             raise ValueError(
-                f"there is no style {name!r}: "
-                + (f"did you mean {' or '.join(near)}?" if near else f"{', '.join(style_names)}")
+                "say what to paint by one of --style, --mask, --sweep and --blend-grid; "
+                f"the styles are {', '.join(names)}"
             )
-    return list(dict.fromkeys(chosen))
+        if args.sweep:
+            self.columns = check_steps(args.steps or 9)
+            self.styles = sweep(*args.sweep, self.columns)
+        elif args.blend_grid:
+            self.columns = check_steps(args.steps or 5)
+            self.styles = blend_grid(args.blend_grid, self.columns)
+        else:
+            files, rest = split_masks(args.mask)
+            self.styles = parse_styles(args.style + rest, names)
+            if args.mask and len(self.styles) != 1:
+                raise ValueError(
+                    "--mask needs one style for what the masks leave: --mask rest=NAME"
+                )
+            self.masks = [(load_image(path, as_rgb=False), name) for path, name in files]
+            if files:
+                ((label, style),) = self.styles
+                self.styles = [("+".join([*(name for _, name in files), label]), style)]
+        painter.check(args.strength, args.strength_by == "pixels", args.scale)
+        for _, style in (*self.styles, *self.masks):
+            painter.style_mix(style, args.raw)
+
+    def paint(self, source: Path) -> None:
+        """Paint one photo or video.
+
+        Raises:
+            OSError, ValueError: it can't be read or painted.
+        """
+        from polystyle.data import load_image
+
+        if source.suffix.lower() in VIDEO_SUFFIXES:
+            self.paint_video(source)
+            return
+        photo = load_image(source, as_rgb=False)
+        if self.columns:
+            self.paint_sheet(source, photo)
+        else:
+            self.paint_styles(source, photo)
+
+    def paint_styles(self, source: Path, photo: "Image.Image") -> None:
+        from polystyle.contact_sheet import contact_sheet
+        from polystyle.painter import WHOLE_PIXELS
+
+        wanted = [
+            (label, style, path)
+            for label, style in self.styles
+            if (path := self.path(source, label)) is not None
+        ]
+        cells = []
+        together = max(1, WHOLE_PIXELS // (photo.width * photo.height))
+        for first in range(0, len(wanted), together):
+            some = wanted[first : first + together]
+            pictures = self.stylized(photo, [style for _, style, _ in some])
+            for (_, _, path), picture in zip(some, pictures, strict=True):
+                self.save(picture, path, photo)
+                picture.thumbnail((SHEET_CELL, SHEET_CELL))
+                cells.append(picture.convert("RGB"))
+        if "all" in self.args.style and len(cells) > 1 and (path := self.path(source, "all")):
+            columns = math.ceil(math.sqrt(len(cells)))
+            labels = [label for label, _, _ in wanted]
+            self.save(contact_sheet(cells, labels, columns, SHEET_CELL), path, photo)
+
+    def paint_sheet(self, source: Path, photo: "Image.Image") -> None:
+        from polystyle.contact_sheet import contact_sheet
+
+        which = self.args.sweep or self.args.blend_grid
+        path = self.path(source, "-".join([*which, "sweep" if self.args.sweep else "grid"]))
+        if path is None:
+            return
+        small = photo.copy()
+        small.thumbnail((SHEET_CELL, SHEET_CELL))
+        pictures = self.stylized(small, [style for _, style in self.styles])
+        pictures = [picture.convert("RGB") for picture in pictures]
+        labels = [label for label, _ in self.styles]
+        self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path, photo)
+
+    def paint_video(self, source: Path) -> None:
+        from polystyle.video import smoothed_statistics, stylize_video
+
+        if self.columns or self.masks:
+            raise ValueError(f"{source}: a video takes --style, and no masks or sheets")
+        # Whole frames: bands measure statistics of their own, which smoothing does not reach.
+        band, self.painter.band = self.painter.band, 0
+        for label, style in self.styles:
+            path = self.path(source, label)
+            if path is None:
+                continue
+            with smoothed_statistics(self.painter.net, self.args.smoothing) as statistics:
+
+                def paint(frame: "Image.Image") -> "Image.Image":
+                    statistics.next_frame()
+                    return self.stylized(frame, [style])[0]  # noqa: B023
+
+                stylize_video(source, path, paint, on_cut=statistics.reset)
+            self.written.append(path)
+        self.painter.band = band
+
+    def stylized(self, photo: "Image.Image", styles: "list[Style]") -> "list[Image.Image]":
+        args = self.args
+        return self.painter(
+            photo,
+            styles,
+            strength=args.strength,
+            by_pixels=args.strength_by == "pixels",
+            scale=args.scale,
+            keep_colors=args.keep_colors,
+            masks=self.masks,
+            raw=args.raw,
+        )
+
+    def path(self, source: Path, label: str) -> Path | None:
+        """Where a picture goes; None, and a failure, if something is there."""
+        args = self.args
+        variant = f"-strength{args.strength:g}" * (args.strength < 1)
+        variant += "-colors" * args.keep_colors
+        if args.scale != 1:
+            variant += "-native" if args.scale is None else f"-scale{args.scale:g}"
+        # A style's name comes out of a file that anybody may have made.
+        label = re.sub(r'[/\\:*?"<>|]', "_", label)
+        path = args.output / f"{source.stem}-{label}{variant}{source.suffix}"
+        if path in self.written:
+            self.failures.append(f"{source} in {label}: {path} is another photo's, of that name")
+        elif path.exists() and not args.overwrite:
+            self.failures.append(f"{path} is there already: --overwrite replaces it")
+        else:
+            return path
+        return None
+
+    def save(self, picture: "Image.Image", path: Path, photo: "Image.Image") -> None:
+        """Write a picture, whole or not at all, with its photo's colour profile.
+
+        Raises:
+            OSError, ValueError: it can't be written.
+        """
+        from PIL import Image
+
+        file_format = Image.registered_extensions().get(path.suffix.lower())
+        if file_format not in Image.SAVE:
+            raise OSError(f"Pillow reads {path.suffix}, but doesn't write it")
+        partial = path.with_name(f"{path.name}.part")
+        try:
+            picture.save(partial, file_format, quality=95, icc_profile=rgb_profile(photo))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self.written.append(path)
+
+
+def check_steps(steps: int) -> int:
+    if not 2 <= steps <= 50:
+        raise ValueError(f"--steps must be from 2 to 50, not {steps}")
+    return steps
+
+
+def parse_styles(texts: list[str], names: list[str]) -> "list[tuple[str, Style]]":
+    """What ``--style`` asks for: styles, or one blend, each with its label.
+
+    Raises:
+        ValueError: some with a weight and some without, or a weight that is no number.
+    """
+    weights: dict[str, float] = {}
+    plain: list[str] = []
+    for text in texts:
+        name, colon, weight = text.rpartition(":")
+        if text in names or not colon:
+            plain += names if text == "all" else [text]
+            continue
+        try:
+            weights[name] = weights.get(name, 0.0) + float(weight)
+        except ValueError as error:
+            raise ValueError(f"--style {text}: {weight!r} is no number") from error
+    if weights and plain:
+        raise ValueError(
+            "give each --style a weight, for one blend of them, or none a weight, for each of them"
+        )
+    if weights:
+        return [("+".join(f"{name}{weight:g}" for name, weight in weights.items()), weights)]
+    return [(name, name) for name in dict.fromkeys(plain)]
+
+
+def split_masks(texts: list[str]) -> tuple[list[tuple[Path, str]], list[str]]:
+    """What ``--mask`` asks for: files with their styles, and the style of the rest.
+
+    Raises:
+        ValueError: not FILE=STYLE.
+    """
+    files, rest = [], []
+    for text in texts:
+        file, equals, style = text.rpartition("=")
+        if not equals or not file or not style:
+            raise ValueError(f"--mask takes FILE=STYLE, not {text!r}")
+        if file == "rest":
+            rest.append(style)
+        else:
+            files.append((Path(file), style))
+    return files, rest
+
+
+def sweep(first: str, second: str, steps: int) -> "list[tuple[str, Style]]":
+    """The blends from one style to another, each with its label."""
+    shares = [step / (steps - 1) for step in range(steps)]
+    labels = [first, *(f"{1 - share:.0%} + {share:.0%}" for share in shares[1:-1]), second]
+    return [
+        (label, blend({first: 1 - share}, {second: share}))
+        for label, share in zip(labels, shares, strict=True)
+    ]
+
+
+def blend_grid(corners: list[str], steps: int) -> "list[tuple[str, Style]]":
+    """Bilinear blends of the styles in the corners, row by row, each with its label: top left, top
+    right, bottom left, bottom right. Two styles make one row; of three, the last corner gets half
+    of the second and half of the third.
+
+    Raises:
+        ValueError: not two to four styles.
+    """
+    if not 2 <= len(corners) <= 4:
+        raise ValueError(f"--blend-grid takes two to four styles, not {len(corners)}")
+    ends: list[Mapping[str, float]] = [{name: 1.0} for name in corners]
+    if len(ends) == 2:
+        ends += ends
+    elif len(ends) == 3:
+        ends.append(blend({corners[1]: 0.5}, {corners[2]: 0.5}))
+    rows = 1 if len(corners) == 2 else steps
+    blends = []
+    for row in range(rows):
+        down = row / max(1, rows - 1)
+        for column in range(steps):
+            across = column / (steps - 1)
+            shares = (
+                (1 - down) * (1 - across),
+                (1 - down) * across,
+                down * (1 - across),
+                down * across,
+            )
+            cell = blend(
+                *(
+                    {name: weight * share for name, weight in end.items()}
+                    for end, share in zip(ends, shares, strict=True)
+                )
+            )
+            blends.append((next(iter(cell)) if len(cell) == 1 else "", cell))
+    return blends
+
+
+def blend(*parts: Mapping[str, float]) -> dict[str, float]:
+    """The sum of some weights; without those that are 0."""
+    weights: dict[str, float] = {}
+    for part in parts:
+        for name, weight in part.items():
+            weights[name] = weights.get(name, 0.0) + weight
+    return {name: weight for name, weight in weights.items() if weight}
+
+
+def rgb_profile(photo: "Image.Image") -> bytes | None:
+    """The photo's colour profile, if it also describes the RGB picture painted from it."""
+    from PIL import ImageCms
+
+    profile = photo.info.get("icc_profile")
+    try:
+        if ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space == "RGB ":
+            return profile
+    except (TypeError, OSError, ImageCms.PyCMSError):  # there is none, or it is damaged
+        pass
+    return None
 
 
 if __name__ == "__main__":

@@ -114,16 +114,11 @@ class TransformerNet(nn.Module):
         Raises:
             ValueError: content of another shape or too small, or a style that does not fit.
         """
-        if content.ndim != 4 or content.shape[1] != 3:
-            raise ValueError(f"content must be [B, 3, H, W], not {list(content.shape)}")
+        self.check_content(content)
         height, width = content.shape[-2:]
-        if min(height, width) < MIN_SIDE:
-            raise ValueError(
-                f"a {width} x {height} image is too small: "
-                f"both sides must be at least {MIN_SIDE} pixels"
-            )
         # Sides that don't divide by the stride would come back up to three pixels longer.
         x = F.pad(content, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
+        style = self.pad_map(style, content.shape[-2:])
         for layer in self.down:
             x = F.relu(layer(x, style))
         for block in self.residual:
@@ -132,6 +127,26 @@ class TransformerNet(nn.Module):
             x = F.relu(layer(x, style))
         x = torch.sigmoid(self.paint(x, style))
         return x[..., :height, :width]
+
+    @staticmethod
+    def check_content(content: Tensor) -> None:
+        """Raises ValueError for content of another shape, or too small."""
+        if content.ndim != 4 or content.shape[1] != 3:
+            raise ValueError(f"content must be [B, 3, H, W], not {list(content.shape)}")
+        height, width = content.shape[-2:]
+        if min(height, width) < MIN_SIDE:
+            raise ValueError(
+                f"a {width} x {height} image is too small: "
+                f"both sides must be at least {MIN_SIDE} pixels"
+            )
+
+    @staticmethod
+    def pad_map(style: Tensor, size: torch.Size) -> Tensor:
+        """A map of styles, made as much longer as the photo of that size is; else style itself."""
+        if style.ndim != 4 or style.shape[-2:] != size:
+            return style
+        height, width = size
+        return F.pad(style, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
 
     def style_rows(self) -> dict[str, Tensor]:
         """What the styles consist of: gamma and beta of every layer, each ``[N, C]``, by name."""
