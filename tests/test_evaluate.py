@@ -1,0 +1,508 @@
+"""Judging networks: the figures, what they are said to mean, and the files."""
+
+import copy
+import csv
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+from training import ONE_THREAD, TINY, make_folders
+
+from polystyle.contact_sheet import GAP
+from polystyle.evaluate import (
+    Judged,
+    answers,
+    evaluate,
+    main,
+    optimise_pixels,
+    paired_difference,
+    set_ways,
+    sheet,
+    table,
+    verdict,
+)
+from polystyle.model_file import PHOTO, Model, save_model
+from polystyle.transformer_net import TransformerNet
+from polystyle.vgg import VGG16
+
+STYLE_NAMES = ["dots", "haze", "rust"]
+STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def one_vgg(monkeypatch: pytest.MonkeyPatch, built_vgg: VGG16) -> None:
+    """Random weights would be drawn anew for each VGG-16; here all have the same."""
+
+    def make(weights: str | None = None, pooling: str = "max") -> VGG16:
+        assert weights == "random"
+        made = copy.deepcopy(built_vgg)
+        if pooling == "average":
+            for index, layer in enumerate(made.features):
+                if isinstance(layer, nn.MaxPool2d):
+                    made.features[index] = nn.AvgPool2d(2)
+        return made
+
+    monkeypatch.setattr("polystyle.vgg.VGG16", make)
+
+
+def make_net(num_styles: int = 3, seed: int = 0) -> TransformerNet:
+    """A small network of random weights, in which the styles differ."""
+    torch.manual_seed(seed)
+    net = TransformerNet(num_styles, width=0.125)
+    for name, parameter in net.named_parameters():
+        if name.endswith(("gamma", "beta")):
+            nn.init.normal_(parameter)
+    return net.eval()
+
+
+def configuration(*overrides: str) -> DictConfig:
+    """What polystyle-train makes of a command line."""
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        return hydra.compose("train", [*TINY, *overrides])
+
+
+def make_run(
+    root: Path, *overrides: str, net: TransformerNet | None = None, name: str = "run"
+) -> Path:
+    """The folder that polystyle-train, typed in root, leaves behind; returns its model."""
+    if not (root / "photos").exists():
+        make_folders(root)
+    config = configuration("data.content_dir=photos", "data.style_dir=paintings", *overrides)
+    folder = root / "outputs" / name
+    OmegaConf.save(config, folder_of(folder / ".hydra" / "config.yaml"))
+    typed_in = OmegaConf.create({"hydra": {"runtime": {"cwd": str(root)}}})
+    OmegaConf.save(typed_in, folder / ".hydra" / "hydra.yaml")
+    save_model(folder / "model.safetensors", Model(net or make_net(), STYLE_NAMES))
+    return folder / "model.safetensors"
+
+
+def folder_of(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_run(tmp_path)
+
+
+def read_table(model: Path, folder: str = "evaluation") -> dict[tuple[str, str], dict[str, str]]:
+    """The rows of a table.csv by style and painter."""
+    with (model.parent / folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        return {(row["style"], row["painter"]): row for row in csv.DictReader(file)}
+
+
+def one_line_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
+    """What the command says on its way out with exit status 1."""
+    monkeypatch.setattr(sys, "argv", ["polystyle-evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    message = leaving.value.code
+    assert isinstance(message, str)
+    assert message.startswith("polystyle-evaluate: ")
+    assert "\n" not in message
+    return message
+
+
+def judged(total: list[float], way: float = math.nan, identical: bool = False) -> Judged:
+    """Losses of that total, and a blank picture."""
+    values = torch.tensor(total, dtype=torch.float64)
+    names = ("content_loss", "style_loss", "loss")
+    losses = {prefix + name: values for prefix in ("", "paper_") for name in names}
+    return Judged(losses, torch.zeros(3, 32, 32), way, identical)
+
+
+# ---- The figures ----------------------------------------------------------------------------
+
+
+def test_the_losses_are_those_of_both_configurations_on_the_photos_that_training_holds_out(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")  # the run's folders are relative to where it was typed
+    evaluate(model, photos=2, gatys_steps=0)
+    table = read_table(model)
+    folders = (f"data.content_dir={tmp_path / 'photos'}", f"data.style_dir={tmp_path}/paintings")
+    data = instantiate(configuration(*folders, "data.num_val_photos=2").data)
+    data.setup()
+    assert len(data.val_photos) == 2
+    net = make_net()
+    for prefix, overrides in (("", ()), ("paper_", ("loss=dumoulin2017",))):
+        loss = instantiate(configuration(*folders, *overrides).loss, _convert_="all")
+        loss.set_style_images(data.paintings)
+        for index, name in enumerate(STYLE_NAMES):
+            style = torch.full((2,), index)
+            for painter, stylized in (("A", net(data.val_photos, style)), ("photo", None)):
+                row = table[name, painter]
+                stylized = data.val_photos if stylized is None else stylized
+                for key, values in loss(data.val_photos, stylized, style).items():
+                    if key != "tv_loss":
+                        expected = values.detach().mean().item()
+                        assert float(row[prefix + key]) == pytest.approx(expected, rel=1e-4)
+                assert row["photos"] == "2"
+    assert {float(table[name, "photo"]["content_loss"]) for name in STYLE_NAMES} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "content_weight", "style_weight"),
+    [
+        ((), 1, 5),
+        (("loss.style_weight=2", "loss.content_weight=3"), 3, 2),
+        # Weights of the paper's losses mean nothing for scale-free ones.
+        (("loss=dumoulin2017",), 1, 5),
+    ],
+)
+def test_the_total_has_the_weights_of_the_run(
+    overrides: tuple[str, ...], content_weight: float, style_weight: float, tmp_path: Path
+) -> None:
+    model = make_run(tmp_path, *overrides)
+    evaluate(model, photos=1, gatys_steps=0)
+    row = read_table(model)["haze", "A"]
+    total = content_weight * float(row["content_loss"]) + style_weight * float(row["style_loss"])
+    assert float(row["loss"]) == pytest.approx(total, rel=1e-4)
+    total = float(row["paper_content_loss"]) + float(row["paper_style_loss"])
+    assert float(row["paper_loss"]) == pytest.approx(total, rel=1e-4)
+
+
+def test_the_header_tells_the_sizes_of_a_network_outside_of_its_run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    built_vgg: VGG16,
+) -> None:
+    monkeypatch.setattr("polystyle.vgg.VGG16", lambda *_, **__: copy.deepcopy(built_vgg))
+    photos, paintings = make_folders(tmp_path)
+    model = tmp_path / "sent" / "model.safetensors"
+    training = {"image_size": 24, "style_size": 20, "style_weight": 3.0}
+    save_model(model, Model(make_net(), STYLE_NAMES, training))
+    evaluate(model, content_dir=photos, style_dir=paintings, photos=1, gatys_steps=0)
+    printed = capsys.readouterr().out
+    assert "Photos: 1, not held out, of" in printed  # 5 % of ten photos are none
+    assert "at 24 pixels" in printed
+    assert "at 20 pixels" in printed
+    assert "1 x content + 3 x style" in printed
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_optimised_pixels_reach_the_least_loss_that_pixels_can(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    target = torch.rand(1, 3, 5, 4, generator=random) * 2 - 0.5  # some out of reach
+    scale = torch.rand(1, 3, 5, 4, generator=random) + 0.1
+    photo = torch.rand(1, 3, 5, 4, generator=random)
+
+    def loss(content: Tensor, stylized: Tensor, style: Tensor) -> dict[str, Tensor]:
+        assert torch.equal(content, photo)
+        assert style.tolist() == [2]
+        return {"loss": (scale * (stylized - target).square()).sum((1, 2, 3))}
+
+    with tqdm(disable=True) as progress:
+        pixels = optimise_pixels(loss, photo, 2, 100, progress)
+    torch.testing.assert_close(pixels, target.clamp(0, 1), atol=5e-3, rtol=0)
+
+
+def test_optimised_pixels_come_further_the_longer_they_are(model: Path) -> None:
+    totals = []
+    for steps in (2, 8):
+        evaluate(model, photos=2, gatys_photos=2, gatys_steps=steps, overwrite=True)
+        rows = read_table(model)
+        totals.append([float(rows[name, "gatys"]["loss"]) for name in STYLE_NAMES])
+        assert rows["dots", "gatys"]["photos"] == "2"
+    photo = [float(rows[name, "photo"]["loss"]) for name in STYLE_NAMES]
+    assert all(a > b > c for a, b, c in zip(photo, *totals, strict=True))
+
+
+def test_the_way_is_measured_on_the_photos_that_have_both_ends() -> None:
+    each = {
+        "photo": judged([10.0, 8.0, 100.0]),
+        "A": judged([4.0, 5.0, 1.0]),
+        "B": judged([2.0, 2.0, 50.0]),
+        "gatys": judged([2.0, 2.0]),
+    }
+    set_ways(each)
+    assert each["A"].way == pytest.approx((6 + 3) / (8 + 6))
+    assert each["B"].way == pytest.approx(1)
+    del each["gatys"]
+    set_ways(each)
+    assert each["A"].way == pytest.approx(108 / 118)
+
+
+losses_of_photos = st.lists(
+    st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=5, max_size=20
+)
+
+
+@given(losses_of_photos)
+def test_a_difference_is_paired_photo_by_photo(pairs: list[tuple[float, float]]) -> None:
+    a, b = np.array(pairs).T
+    difference, error = paired_difference(torch.tensor(a), torch.tensor(b))
+    assert difference == pytest.approx(b.mean() / a.mean() - 1, abs=1e-12)
+    expected = np.std(b - a, ddof=1) / np.sqrt(len(a)) / a.mean()
+    assert error == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_all_photos_agree_on_counts_however_much_they_differ() -> None:
+    a = torch.tensor([1.0, 5.0, 20.0, 80.0, 300.0], dtype=torch.float64)
+    assert verdict(*paired_difference(a, a - 0.5)) == "better"
+    assert verdict(*paired_difference(a, a + 0.5)) == "worse"
+    assert (
+        verdict(*paired_difference(a, a + torch.tensor([1.0, -1.0, 0.8, -0.7, 0.1]))) == "unclear"
+    )
+    assert verdict(*paired_difference(a[:4], a[:4] - 0.5)) == "unclear", "too few photos"
+    assert verdict(0.0, 0.0) == "unclear"
+
+
+# ---- What is said ---------------------------------------------------------------------------
+
+
+def test_the_table_is_aligned_and_fits_a_terminal() -> None:
+    long = "a_painting_with_a_very_long_name_indeed"
+    results = {
+        name: {
+            "photo": judged([9.02, 8.0]),
+            "A": judged([4.7, 9.0], way=-0.25),
+            "B": judged([2.0, 3.5], way=1.0),
+            "gatys": judged([1.0]),
+        }
+        for name in (long, "wave")
+    }
+    for columns in (("photo", "A", "gatys"), ("photo", "A", "B", "gatys"), ("photo", "A")):
+        some = {name: {who: each[who] for who in columns} for name, each in results.items()}
+        lines = table(some).splitlines()
+        assert len(lines) == 2 + 2 + 1
+        assert max(map(len, lines)) <= 100
+        assert lines[2].startswith("a_painting_with_a_v…")
+        assert lines[2].removeprefix("a_painting_with_a_v…") == lines[3].removeprefix(
+            f"{'wave':20}"
+        )
+
+
+def test_the_least_trained_style_is_named_and_told_from_one_that_lags() -> None:
+    results = {
+        name: {"photo": judged([9.0]), "A": judged([3.0], way=way), "gatys": judged([1.0])}
+        for name, way in (("wave", 0.45), ("rain", 0.8), ("candy", 0.82))
+    }
+    (answer,) = answers(results)
+    assert answer.startswith("The least trained style is wave: 45% of the way")
+    assert "median style has come 80%" in answer
+    assert "loss.style_coefficients={wave:2}" in answer
+    results["wave"]["A"].way = 0.78
+    (answer,) = answers(results)
+    assert "78%" in answer
+    assert answer.endswith("No style lags behind.")
+    results["candy"]["A"].way = 1.1
+    assert "Over 100%" in answers(results)[-1]
+    for each in results.values():
+        del each["gatys"]
+    assert "not known without --gatys-steps" in answers(results)[0]
+
+
+@pytest.mark.parametrize(
+    ("b", "said"),
+    [
+        ([1.8, 3.6, 7.2, 1.8, 3.6], "B's total loss is 10.0% lower than A's over the 1 styles"),
+        ([2.5, 4.6, 8.6, 2.5, 4.6], "B is worse, beyond the spread over photos"),
+        ([1.5, 3.4, 7.4, 1.5, 3.4], "B is better, beyond the spread over photos"),
+        ([1.0, 5.5, 8.1, 1.7, 4.4], "photos): within the spread over photos"),
+        (
+            [1.8, 3.6, 7.2, 1.8],
+            "10.0% lower than A's over the 1 styles that both have. With so few",
+        ),
+    ],
+)
+def test_two_networks_are_compared_over_the_styles_that_both_have(
+    b: list[float], said: str
+) -> None:
+    count = len(b)
+    photo, a, other = (
+        judged(values[:count]) for values in ([9.0] * 5, [2.0, 4.0, 8.0, 2.0, 4.0], [99.0] * 5)
+    )
+    results = {
+        "wave": {"photo": photo, "A": a, "B": judged(b)},
+        "only_a": {"photo": photo, "A": other},
+        "only_b": {"photo": photo, "B": other},
+    }
+    assert said in " ".join(answers(results))
+
+
+# ---- The command ----------------------------------------------------------------------------
+
+
+def test_a_network_is_identical_to_itself_and_to_one_with_a_style_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = make_net(2)
+    model = make_run(tmp_path)
+    save_model(model, Model(net, ["haze", "dots"]))
+    # The styles change places, and "rust" is new.
+    order = torch.tensor([1, 0, 0])
+    rows = {name: tensor[order].clone() for name, tensor in net.style_rows().items()}
+    for tensor in rows.values():
+        tensor[2] += 0.1
+    more = model.with_name("more.safetensors")
+    save_model(more, Model(net.with_style_rows(rows), STYLE_NAMES, {"style_size": 64}))
+
+    evaluate(model, model, photos=5, gatys_steps=0)
+    assert "B paints 2 of the 2 styles" in capsys.readouterr().out
+
+    evaluate(model, more, photos=5, gatys_steps=0)
+    printed = capsys.readouterr().out
+    assert "B paints 2 of the 2 styles that both have exactly as A does" in printed
+    assert "B was trained with data.style_size=64, but is judged at A's 32" in printed
+    rows = read_table(model, "evaluation-vs-more")
+    assert {name: rows[name, "B"]["identical_to_a"] for name in STYLE_NAMES} == {
+        "dots": "True",
+        "haze": "True",
+        "rust": "",
+    }
+    assert ("rust", "A") not in rows
+    assert rows["dots", "A"]["loss"] == rows["dots", "B"]["loss"]
+    assert rows["dots", "A"]["loss"] != rows["haze", "A"]["loss"]
+    (line,) = (line for line in printed.splitlines() if line.startswith("rust"))
+    assert len(line.split()) == 5  # name; way, content, style of B; style of the photo
+
+
+def test_the_slightest_change_is_not_identical(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = make_net()
+    with torch.no_grad():
+        net.paint.norm.beta[1, 0] += 1e-3
+    other = make_run(tmp_path, net=net, name="changed")
+    evaluate(model, other, photos=2, gatys_steps=0)
+    rows = read_table(model, "evaluation-vs-changed")
+    identical = {name: rows[name, "B"]["identical_to_a"] for name in STYLE_NAMES}
+    assert identical == {"dots": "True", "haze": "False", "rust": "True"}
+    printed = capsys.readouterr().out
+    assert "B paints 2 of the 3 styles" in printed
+    assert "B's total loss is" in printed
+
+
+def test_styles_without_a_painting_are_named_and_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_run(tmp_path)
+    save_model(model, Model(make_net(5), [*STYLE_NAMES, "lost", PHOTO]))
+    evaluate(model, photos=1, gatys_steps=0)
+    printed = capsys.readouterr().out
+    assert "Passed over, having no painting there: lost\n" in printed
+    assert {name for name, _ in read_table(model)} == set(STYLE_NAMES)
+
+
+def test_the_same_command_writes_the_same_bytes_and_only_when_told_to(model: Path) -> None:
+    arguments = {"photos": 2, "gatys_photos": 1, "gatys_steps": STEPS}
+    evaluate(model, **arguments)
+    files = {path.name: path.read_bytes() for path in (model.parent / "evaluation").iterdir()}
+    assert files.keys() == {"table.csv", "sheet.jpg"}
+    with pytest.raises(FileExistsError, match=r"table\.csv is there already: --overwrite"):
+        evaluate(model, **arguments)
+    (model.parent / "evaluation" / "table.csv").write_text("old")
+    evaluate(model, **arguments, overwrite=True)
+    for name, content in files.items():
+        assert (model.parent / "evaluation" / name).read_bytes() == content
+
+
+def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> None:
+    def flat(*colour: float) -> Tensor:
+        return torch.tensor(colour, dtype=torch.float32)[:, None, None].expand(3, 32, 32)
+
+    colours = {"photo": (1, 0, 0), "A": (0, 1, 0), "B": (0, 0, 1), "gatys": (1, 1, 0)}
+    results: dict[str, dict[str, Judged]] = {"one": {}, "two": {}}
+    for who, colour in colours.items():
+        for each in results.values():
+            each[who] = judged([1.0], way=0.5)
+            each[who].picture = flat(*colour)
+    del results["two"]["B"]
+    paintings = {"one": flat(0, 1, 1), "two": flat(1, 0, 1)}
+    pixels = sheet(results, flat(1, 0, 0), paintings)
+    found = [
+        [pixels.getpixel((GAP + 16 + column * (32 + GAP), row)) for column in range(5)]
+        for row in (GAP + 16, pixels.height // 2 + GAP + 10)
+    ]
+    rest = [tuple(255 * value for value in colour) for colour in colours.values()]
+    assert found[0] == [(0, 255, 255), *rest]
+    rest[2] = (255, 255, 255)
+    assert found[1] == [(255, 0, 255), *rest]
+
+
+def test_the_command_judges_a_run_without_any_flag(tmp_path: Path) -> None:
+    model = make_run(tmp_path)
+    command = [sys.executable, "-m", "polystyle.evaluate", str(model), "--gatys-steps", "2"]
+    result = subprocess.run(
+        command, cwd="/", env=ONE_THREAD, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == str(model)
+    rows = [line.split() for line in lines if line.startswith(tuple(STYLE_NAMES))]
+    ways = [float(row[1].rstrip("%")) for row in rows]
+    assert len(ways) == 3
+    assert ways == sorted(ways), "the worst comes first"
+    folder = model.parent / "evaluation"
+    assert lines[-2:] == [f"Look:  {folder / 'sheet.jpg'}", f"Table: {folder / 'table.csv'}"]
+    with Image.open(folder / "sheet.jpg") as image:
+        assert image.size[0] == 4 * (32 + GAP) + GAP
+
+
+def test_help_answers_without_loading_torch() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "polystyle.evaluate", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
+    assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning", "omegaconf"}
+    assert "polystyle-evaluate outputs/monet/model.safetensors" in result.stdout
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*arguments: str | Path) -> str:
+        return one_line_of(monkeypatch, *arguments)
+
+    model = make_run(tmp_path)
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes(model.read_bytes())
+    missing = tmp_path / "missing"
+    assert "there is no model file" in said(missing)
+    assert "there is no model file" in said(model, missing)
+    assert "--content-dir is needed" in said(alone)
+    assert "--style-dir is needed" in said(alone, "--content-dir", tmp_path / "photos")
+    assert f"there is no folder {missing}" in said(model, "--content-dir", missing)
+    assert "of network A (dots," in said(model, "--style-dir", tmp_path / "photos")
+    other = tmp_path / "other.safetensors"
+    save_model(other, Model(make_net(1), ["unknown"]))
+    assert "of network B (unknown)" in said(model, other)
+    assert "--photos must be at least 1" in said(model, "--photos", "0")
+    assert "--gatys-photos must be at least 1" in said(model, "--gatys-photos", "-1")
+    assert "--gatys-steps must be at least 0" in said(model, "--gatys-steps", "-1")
+    assert "there is no device 'gpu'" in said(model, "--device", "gpu")
+    (tmp_path / "paintings").rename(tmp_path / "moved")
+    message = said(model)
+    assert str(tmp_path / "paintings") in message
+    assert message.endswith("pass --style-dir")
+    (model.parent / ".hydra" / "config.yaml").write_text("data: [unclosed")
+    assert "config.yaml is no configuration" in said(model)
+    assert not (model.parent / "evaluation").exists()
+
+
+def test_ctrl_c_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("polystyle.evaluate.judge", interrupted)
+    monkeypatch.setattr(sys, "argv", ["polystyle-evaluate", str(model)])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
