@@ -115,9 +115,10 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--smoothing",
         type=float,
-        default=0.9,
+        default=0.8,
         metavar="M",
-        help="videos: how much of a frame's statistics come from those before it, 0 to 1",
+        help="videos: how much of the statistics that a frame is normalized with comes from the "
+        "frames before it, from 0 to under 1 (default 0.8)",
     )
 
     where = parser.add_argument_group("where")
@@ -335,25 +336,28 @@ class Easel:
         self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path, photo)
 
     def paint_video(self, source: Path) -> None:
-        from polystyle.video import smoothed_statistics, stylize_video
+        from polystyle.video import FORMATS, smoothed_statistics, stylize_video
 
         if self.columns or self.masks:
             raise ValueError(f"{source}: a video takes --style, and no masks or sheets")
-        # Whole frames: bands measure statistics of their own, which smoothing does not reach.
-        band, self.painter.band = self.painter.band, 0
-        for label, style in self.styles:
-            path = self.path(source, label)
-            if path is None:
-                continue
-            with smoothed_statistics(self.painter.net, self.args.smoothing) as statistics:
+        band = self.painter.band
+        self.painter.band = 0  # bands have statistics of their own, which smoothing does not reach
+        try:
+            for label, style in self.styles:
+                suffix = source.suffix if source.suffix.lower() in FORMATS else ".mp4"
+                path = self.path(source, label, suffix)
+                if path is None:
+                    continue
+                with smoothed_statistics(self.painter.net, self.args.smoothing) as statistics:
 
-                def paint(frame: "Image.Image") -> "Image.Image":
-                    statistics.next_frame()
-                    return self.stylized(frame, [style])[0]  # noqa: B023
+                    def paint(frame: "Image.Image") -> "Image.Image":
+                        statistics.next_frame()
+                        return self.stylized(frame, [style])[0]  # noqa: B023
 
-                stylize_video(source, path, paint, on_cut=statistics.reset)
-            self.written.append(path)
-        self.painter.band = band
+                    stylize_video(source, path, paint, on_cut=statistics.reset)
+                self.written.append(path)
+        finally:
+            self.painter.band = band
 
     def stylized(self, photo: "Image.Image", styles: "list[Style]") -> "list[Image.Image]":
         args = self.args
@@ -368,7 +372,7 @@ class Easel:
             raw=args.raw,
         )
 
-    def path(self, source: Path, label: str) -> Path | None:
+    def path(self, source: Path, label: str, suffix: str | None = None) -> Path | None:
         """Where a picture goes; None, and a failure, if something is there."""
         args = self.args
         variant = f"-strength{args.strength:g}" * (args.strength < 1)
@@ -377,7 +381,7 @@ class Easel:
             variant += "-native" if args.scale is None else f"-scale{args.scale:g}"
         # A style's name comes out of a file that anybody may have made.
         label = re.sub(r'[/\\:*?"<>|]', "_", label)
-        path = args.output / f"{source.stem}-{label}{variant}{source.suffix}"
+        path = args.output / f"{source.stem}-{label}{variant}{suffix or source.suffix}"
         if path in self.written:
             self.failures.append(f"{source} in {label}: {path} is another photo's, of that name")
         elif path.exists() and not args.overwrite:
