@@ -1,6 +1,7 @@
 """What is written beside the training step."""
 
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from training import make_folders
 from polystyle.callbacks import ImagesPerSecond, ModelFile, ProgressBar, StylizedGrid
 from polystyle.data import StyleTransferData
 from polystyle.losses import PerceptualLoss
+from polystyle.model_file import load_model
 from polystyle.module import MultiStyleModule
 from polystyle.vgg import VGG16
 
@@ -65,6 +67,71 @@ def test_the_grid_has_paintings_on_top_and_photos_down_the_side(
             assert torch.equal(cell(grid, row, 1 + style), stylized)
     middle = data.paintings["haze"][:, 4:36, :]
     assert abs(cell(grid, 0, 2).mean() - middle.mean()) < 0.05
+
+
+def test_the_photo_rows_painting_is_a_white_cell(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    data.paintings = {**data.paintings, "haze": None}
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.datamodule = data
+    grid = StylizedGrid(tmp_path / "stylized").grid(trainer, module)
+    assert (cell(grid, 0, 2) == 1).all()
+    assert (cell(grid, 1, 2) != 1).any()
+    assert (cell(grid, 0, 3) != 1).any()
+
+
+def model_file_trainer(data: StyleTransferData) -> SimpleNamespace:
+    return SimpleNamespace(
+        datamodule=data,
+        global_step=5,
+        is_global_zero=True,
+        fast_dev_run=False,
+        sanity_checking=False,
+    )
+
+
+def test_the_model_file_has_a_thumbnail_of_each_painting(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    data.paintings = {
+        "dots": torch.tensor([1.0, 0.5, 0.0])[:, None, None].expand(3, 128, 160),
+        "haze": torch.rand(3, 300, 100),
+        "rust": None,
+    }
+    ModelFile(tmp_path / "some.safetensors").write(model_file_trainer(data), module)
+    thumbnails = load_model(tmp_path / "some.safetensors").thumbnails
+    assert thumbnails.keys() == {"dots", "haze"}
+    small = {name: Image.open(BytesIO(jpeg)) for name, jpeg in thumbnails.items()}
+    assert small["dots"].size == (64, 51)
+    assert small["haze"].size == (21, 64)
+    assert all(picture.format == "JPEG" for picture in small.values())
+    assert np.abs(np.asarray(small["dots"]) - [255.0, 127.5, 0.0]).max() < 4
+    assert all(len(jpeg) < 4000 for jpeg in thumbnails.values())
+
+
+def test_the_header_tells_each_time_that_styles_were_added(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.safetensors"
+    trainer = model_file_trainer(data)
+    ModelFile(path, {"seed": 3}).write(trainer, module)
+    assert load_model(path).training == {"seed": 3, "step": 5}
+    for seed, name in enumerate(("wave", "sand")):
+        adds = MultiStyleModule([name], loss=module.loss, base=load_model(path))
+        data.paintings = {name: torch.rand(3, 40, 40)}
+        ModelFile(path, {"seed": seed}).write(trainer, adds)
+    model = load_model(path)
+    assert model.style_names == ["dots", "haze", "rust", "wave", "sand"]
+    assert model.thumbnails.keys() == set(model.style_names)
+    assert model.training == {
+        "seed": 3,
+        "step": 5,
+        "added": [
+            {"styles": ["wave"], "seed": 0, "step": 5},
+            {"styles": ["sand"], "seed": 1, "step": 5},
+        ],
+    }
 
 
 def test_tensorboard_has_everything_that_people_look_for(

@@ -10,7 +10,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from training import TINY, make_folders
 
+from polystyle.model_file import Model, save_model
 from polystyle.train import explain, train
+from polystyle.transformer_net import TransformerNet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
@@ -40,16 +42,20 @@ def test_keys_are_the_constructors_arguments(group: str) -> None:
     assert not unknown
     if group != "trainer":
         # What train.py fills in; everything else is written out for people to find.
-        assert set(arguments) - set(config) - {"self", "loss", "style_names"} == set()
+        assert set(arguments) - set(config) - {"self", "loss", "style_names", "base"} == set()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.filterwarnings("ignore")
 def test_every_experiment_trains_a_step(experiment: str, tmp_path: Path) -> None:
     photos, paintings = make_folders(tmp_path)
+    network = Model(TransformerNet(1, width=0.125), ["sky"])
+    save_model(tmp_path / "sky.safetensors", network)
+    model_file = tmp_path / "sky.safetensors" if experiment == "add_styles" else "null"
     cfg = compose(
         f"experiment={experiment}",
         *TINY,
+        f"model_file={model_file}",
         f"run_dir={tmp_path / 'run'}",
         f"data.content_dir={photos}",
         f"data.style_dir={paintings}",

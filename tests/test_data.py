@@ -776,6 +776,34 @@ def test_two_paintings_of_one_name_are_named(photos: Path, paintings: Path) -> N
 # ---- Validation, and bad values -------------------------------------------------------------
 
 
+@pytest.mark.parametrize("photo_row", [True, False])
+def test_a_painting_named_photo_is_refused(photos: Path, paintings: Path, photo_row: bool) -> None:
+    shutil.copy(next(paintings.iterdir()), paintings / "photo.png")
+    with pytest.raises(ValueError, match=r"photo\.png: a painting can't be named 'photo'"):
+        make_data(photos, paintings, photo_row=photo_row)
+
+
+def test_the_photo_row_is_the_last_style_drawn_as_often_as_the_others(
+    photos: Path, paintings: Path
+) -> None:
+    names = make_data(photos, paintings).style_names
+    data = make_data(photos, paintings, photo_row=True)
+    data.setup()
+    assert data.style_names == list(data.paintings) == [*names, "photo"]
+    assert [name for name, painting in data.paintings.items() if painting is None] == ["photo"]
+    drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.style_names)))
+    assert drawn == dict.fromkeys(range(len(names) + 1), 3)
+    assert [batch["style"][0].item() for batch in data.val_dataloader()][-1] == len(names)
+
+
+def test_without_paintings_there_is_the_photo_row_or_nothing(photos: Path) -> None:
+    data = StyleTransferData(str(photos), None, image_size=16, photo_row=True)
+    data.setup()
+    assert data.paintings == {"photo": None}
+    with pytest.raises(ValueError, match="there is no style"):
+        StyleTransferData(str(photos), None)
+
+
 def test_validation_paints_every_held_out_photo_in_every_style(
     photos: Path, paintings: Path
 ) -> None:

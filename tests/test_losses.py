@@ -272,6 +272,26 @@ def test_style_coefficient_scales_the_style_of_its_name_only(vgg: VGG16) -> None
     assert torch.equal(scaled["content_loss"], plain["content_loss"])
 
 
+@pytest.mark.parametrize("options", [{}, PUBLISHED], ids=["scale-free", "dumoulin2017"])
+def test_the_style_without_a_painting_is_compared_with_the_photos_pixels(
+    vgg: VGG16, options: dict[str, Any]
+) -> None:
+    photos, pictures = make_pictures(3)
+    style = torch.tensor([0, 3, 2])
+    plain = make_loss(vgg, **options)(photos, pictures, style.where(style != 3, 1))
+    loss = make_loss(vgg, **options)
+    loss.set_style_images({**make_paintings(), "photo": None})
+    expected = (photos[1] - pictures[1]).square().mean()
+    terms = loss(photos, pictures.requires_grad_(), style)
+    torch.testing.assert_close(terms["style_loss"][1], expected)
+    painted = torch.tensor([0, 2])
+    for name, term in terms.items():
+        assert torch.equal(term[painted], plain[name][painted]), name
+    terms["loss"].sum().backward()
+    assert pictures.grad.isfinite().all()
+    assert loss(photos, photos, style)["loss"][1] == 0
+
+
 def test_coefficient_of_an_unknown_style_names_the_nearest(vgg: VGG16) -> None:
     with pytest.raises(ValueError, match="no style 'coars'; nearest is 'coarse'"):
         make_loss(vgg, style_coefficients={"coars": 2.0})

@@ -9,7 +9,9 @@ from training import load_checkpoint, make_folders
 
 from polystyle.data import StyleTransferData
 from polystyle.losses import PerceptualLoss
+from polystyle.model_file import Model
 from polystyle.module import MultiStyleModule
+from polystyle.transformer_net import TransformerNet
 from polystyle.vgg import VGG16
 
 pytestmark = pytest.mark.filterwarnings(
@@ -104,3 +106,96 @@ def test_accumulated_batches_are_drawn_once(
     second = trainer(tmp_path, max_steps=4, **options)
     second.fit(module, datamodule=data, ckpt_path=tmp_path / "some.ckpt", weights_only=True)
     assert len(seen) == len(set(seen)) == 8
+
+
+def make_base(*style_names: str, width: float = 0.125) -> Model:
+    net = TransformerNet(len(style_names), width)
+    rows = {name: torch.randn_like(row) for name, row in net.style_rows().items()}
+    return Model(net.with_style_rows(rows), list(style_names))
+
+
+def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -> None:
+    base = make_base("sky", "sea")
+    before = {name: tensor.clone() for name, tensor in base.net.state_dict().items()}
+    loss = PerceptualLoss(VGG16(weights="random"))
+    module = MultiStyleModule(data.style_names, loss, base=base)
+    rows = module.net.style_rows()
+    fit = trainer(tmp_path, max_steps=2, limit_val_batches=0)
+    fit.fit(module, datamodule=data)
+    (optimizer,) = fit.optimizers
+    trained = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    parameters = dict(module.net.named_parameters())
+    assert trained == {id(parameters[name]) for name in rows}
+    model = module.trained()
+    assert model.style_names == ["sky", "sea", *data.style_names]
+    for name, tensor in model.net.state_dict().items():
+        old = tensor[:2] if name in rows else tensor
+        assert torch.equal(old, before[name]), name
+        assert torch.equal(base.net.state_dict()[name], before[name]), name
+        if name in rows:
+            assert torch.equal(tensor[2:], module.net.state_dict()[name])
+            assert (tensor[2:, None] != before[name]).any(2).all(), name
+
+
+def test_a_new_style_begins_as_the_nearest_old_one(
+    tmp_path: Path, data: StyleTransferData, vgg: VGG16
+) -> None:
+    base = make_base("sky", "sea", "sun")
+    module = MultiStyleModule(data.style_names, PerceptualLoss(vgg), base=base)
+    fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    # So that each is nearest to another, the paintings are what the old styles paint.
+    data.setup()
+    with torch.no_grad():
+        painted = base.net(data.val_photos[:1].expand(3, -1, -1, -1), torch.arange(3))
+    data.setup = lambda stage=None: None
+    data.paintings = dict(zip(data.style_names, painted[[2, 0, 1]], strict=True))
+
+    class Stop(pl.Callback):
+        def on_train_start(self, trainer, pl_module) -> None:
+            for name, row in pl_module.net.style_rows().items():
+                assert torch.equal(row, base.net.style_rows()[name][[2, 0, 1]]), name
+            trainer.should_stop = True
+
+    fit.callbacks.append(Stop())
+    fit.fit(module, datamodule=data)
+
+
+def test_a_network_trained_from_the_start_is_all_there_is(module: MultiStyleModule) -> None:
+    assert module.trained().net is module.net
+    assert module.trained().style_names == ["dots", "haze", "rust"]
+    assert all(parameter.requires_grad for parameter in module.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["wave", "sea"], "has the style sea already"),
+        (["photo"], "has a photo row already: leave out data.photo_row"),
+    ],
+)
+def test_a_name_that_the_network_has_is_refused(names: list[str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        MultiStyleModule(names, loss=None, base=make_base("sea", "photo"))
+
+
+def test_a_checkpoint_goes_on_with_its_own_network_only() -> None:
+    base, other = make_base("sky"), make_base("sky")
+    more_styles = Model(base.net, ["sea"])
+
+    def module(base: Model | None) -> MultiStyleModule:
+        return MultiStyleModule(["wave"], loss=None, width=0.125, base=base)
+
+    def checkpoint(base: Model | None) -> dict:
+        saved = {}
+        module(base).on_save_checkpoint(saved)
+        return saved
+
+    module(None).on_load_checkpoint(checkpoint(None))
+    module(None).on_load_checkpoint({"style_names": ["wave"]})  # of an earlier polystyle
+    module(more_styles).on_load_checkpoint(checkpoint(base))
+    with pytest.raises(ValueError, match="adds styles to a network: name it with model_file="):
+        module(None).on_load_checkpoint(checkpoint(base))
+    with pytest.raises(ValueError, match="trains a whole network: leave out model_file"):
+        module(base).on_load_checkpoint(checkpoint(None))
+    with pytest.raises(ValueError, match="adds styles to another network than model_file"):
+        module(other).on_load_checkpoint(checkpoint(base))

@@ -4,6 +4,8 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
-from polystyle.model_file import Model, save_model
+from polystyle.model_file import save_model
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ class StylizedGrid(Callback):
         paintings = list(trainer.datamodule.paintings.values())[: self.max_styles]
         size = photos.shape[-1]
         square = v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
-        rows = [torch.ones_like(photos[0]), *(square(painting) for painting in paintings)]
+        white = torch.ones_like(photos[0])
+        rows = [white, *(white if each is None else square(each) for each in paintings)]
         for photo in photos:
             rows.append(photo)
             for index in range(len(paintings)):
@@ -77,11 +81,13 @@ class StylizedGrid(Callback):
 
 
 class ModelFile(Callback):
-    """Writes the network to one file at every validation and at the end.
+    """Writes the network to one file at every validation and at the end, with a thumbnail of each
+    painting.
 
     Args:
         path: the file.
-        training: how it is trained, for the file's header; the step is added.
+        training: how it is trained, for the file's header; the step is added. Where styles are
+            added to a network, its own header stays, and these go under "added".
     """
 
     def __init__(self, path: str, training: Mapping[str, Any] | None = None) -> None:
@@ -91,13 +97,39 @@ class ModelFile(Callback):
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
             training = {**self.training, "step": trainer.global_step}
-            save_model(self.path, Model(module.net, module.style_names, training))
+            model = module.trained()
+            if module.base:
+                added = {"styles": module.style_names, **training}
+                earlier = model.training.get("added", [])
+                training = {**model.training, "added": [*earlier, added]}
+            thumbnails = {
+                name: thumbnail(painting)
+                for name, painting in trainer.datamodule.paintings.items()
+                if painting is not None
+            }
+            save_model(
+                self.path,
+                replace(model, training=training, thumbnails=model.thumbnails | thumbnails),
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
+
+
+def thumbnail(painting: Tensor) -> bytes:
+    """A JPEG of 64 pixels on the longer side, one or two kilobytes.
+
+    Args:
+        painting: RGB ``[3, h, w]`` in [0, 1].
+    """
+    picture = to_pil_image(painting)
+    picture.thumbnail((64, 64))
+    file = BytesIO()
+    picture.save(file, "JPEG")
+    return file.getvalue()
 
 
 class ImagesPerSecond(Callback):

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from polystyle.model_file import PHOTO
+
 log = logging.getLogger(__name__)
 
 # How to turn a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the
@@ -38,11 +40,13 @@ PHOTO_STREAM, STYLE_STREAM, CROP_STREAM = range(3)
 to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
-def load_image(path: Path) -> Image.Image:
-    """Read any picture that Pillow reads, as 8-bit RGB, upright.
+def load_image(path: Path, as_rgb: bool = True) -> Image.Image:
+    """Read any picture that Pillow reads, turned upright by its EXIF orientation.
 
-    EXIF orientation is applied, 16-bit and float greys are scaled to 8 bits, and what is
-    transparent becomes white.
+    Args:
+        path: the file.
+        as_rgb: make it 8-bit RGB: 16-bit and float greys are scaled, and what is transparent
+            becomes white. Else it keeps its own mode.
 
     Raises:
         OSError: the file can't be read as a picture; says which and why.
@@ -51,9 +55,8 @@ def load_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()  # turns a TIFF by itself, and then it says that it is upright
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            if turn is not None:
-                image = image.transpose(turn)
-            return to_rgb(image)
+            upright = image.copy() if turn is None else image.transpose(turn)
+            return to_rgb(upright) if as_rgb else upright
     except UnidentifiedImageError as error:
         raise OSError(f"{path} can't be read: it is no picture that Pillow knows") from error
     except Exception as error:
@@ -203,7 +206,8 @@ class StyleTransferData(LightningDataModule):
 
     Args:
         content_dir: photos, in folders however deep.
-        style_dir: paintings, one file a style; the file's stem is the style's name.
+        style_dir: paintings, one file a style; the file's stem is the style's name. None if the
+            photo row is the only style.
         image_size: side of the square training crops, in pixels.
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
         batch_size: photos in a step, on all devices together.
@@ -211,21 +215,24 @@ class StyleTransferData(LightningDataModule):
         val_fraction: share of the photos held out for validation.
         num_val_photos: how many of the held-out photos are used, at the most.
         seed: with the step, decides every batch.
+        photo_row: one more style, the last: "photo", which paints the photo itself.
 
     Attributes:
         style_names: sorted; a style's index is its place in here.
-        paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name.
+        paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for the style
+            that has none, "photo".
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
 
     Raises:
         FileNotFoundError: a folder that isn't there.
-        ValueError: a folder without pictures, or two paintings of one name.
+        ValueError: a folder without pictures, two paintings of one name, one named "photo", or no
+            style at all.
     """
 
     def __init__(
         self,
         content_dir: str,
-        style_dir: str,
+        style_dir: str | None,
         image_size: int = 256,
         style_size: int = 256,
         batch_size: int = 4,
@@ -233,6 +240,7 @@ class StyleTransferData(LightningDataModule):
         val_fraction: float = 0.05,
         num_val_photos: int = 4,
         seed: int = 0,
+        photo_row: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -269,14 +277,21 @@ class StyleTransferData(LightningDataModule):
             self.train_paths = self.val_paths = photos
 
         self.style_paths: dict[str, Path] = {}
-        for path in list_images(Path(style_dir), "*"):
+        for path in list_images(Path(style_dir), "*") if style_dir else []:
+            if path.stem == PHOTO:
+                raise ValueError(
+                    f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
+                    "data.photo_row: rename it"
+                )
             if path.stem in self.style_paths:
                 raise ValueError(
                     f"two paintings are named {path.stem!r}: "
                     f"{self.style_paths[path.stem]} and {path}"
                 )
             self.style_paths[path.stem] = path
-        self.style_names = sorted(self.style_paths)
+        self.style_names = sorted(self.style_paths) + [PHOTO] * photo_row
+        if not self.style_names:
+            raise ValueError("data.style_dir is null and data.photo_row false: there is no style")
 
     def setup(self, stage: str | None = None) -> None:
         """Read the paintings and the held-out photos.
@@ -285,9 +300,9 @@ class StyleTransferData(LightningDataModule):
             OSError: a painting can't be read.
             ValueError: not one of the photos can be read.
         """
-        self.paintings = {}
-        for name in self.style_names:
-            painting = load_image(self.style_paths[name])
+        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.style_names)
+        for name, path in self.style_paths.items():
+            painting = load_image(path)
             self.paintings[name] = to_float(v2.functional.resize(painting, [self.style_size]))
         square = v2.Compose([v2.Resize(self.image_size), v2.CenterCrop(self.image_size), to_float])
         photos = []

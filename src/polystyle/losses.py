@@ -128,11 +128,12 @@ class PerceptualLoss(nn.Module):
         self.style_coefficients = dict(style_coefficients or {})
 
     @torch.no_grad()
-    def set_style_images(self, style_images: Mapping[str, Tensor]) -> None:
+    def set_style_images(self, style_images: Mapping[str, Tensor | None]) -> None:
         """Compute the Gram matrices of all paintings, once: they are constants.
 
         Args:
             style_images: RGB ``[3, h, w]`` in [0, 1] by style name; their order numbers the styles.
+                None is the style that paints the photo itself: see `forward`.
 
         Raises:
             ValueError: a coefficient for a style that isn't there.
@@ -144,6 +145,8 @@ class PerceptualLoss(nn.Module):
         device = self.vgg.pixel_mean.device
         grams: dict[str, list[Tensor]] = {layer: [] for layer in self.style_weights}
         for image in style_images.values():
+            if image is None:
+                image = torch.ones(3, 16, 16)  # its Gram matrices keep the place, and are not used
             features = self.vgg(image[None].to(device), self.style_weights)
             for layer in grams:
                 grams[layer].append(gram_matrix(features[layer]))
@@ -154,9 +157,13 @@ class PerceptualLoss(nn.Module):
         self.register_buffer(
             "coefficients", torch.tensor(coefficients, device=device), persistent=False
         )
+        unpainted = [index for index, image in enumerate(style_images.values()) if image is None]
+        self.photo_style = unpainted[0] if unpainted else None
 
     def forward(self, content: Tensor, stylized: Tensor, style: Tensor) -> dict[str, Tensor]:
         """Compare stylized images with their photos and with their styles' paintings.
+
+        In the style without a painting, the style loss is the distance to the photo's pixels.
 
         Args:
             content, stylized: RGB ``[B, 3, H, W]`` in [0, 1].
@@ -173,11 +180,16 @@ class PerceptualLoss(nn.Module):
             weight * content_loss(features[layer], targets[layer], self.relative)
             for layer, weight in self.content_weights.items()
         )
-        style_term = self.coefficients[style] * sum(
+        style_term = sum(
             weight
             * style_loss(features[layer], getattr(self, f"gram_{layer}")[style], self.relative)
             for layer, weight in self.style_weights.items()
         )
+        if self.photo_style is not None:
+            # Not relative: pixels have a scale, and a dark photo would outweigh all others.
+            pixels = difference(stylized, content, relative=False)
+            style_term = torch.where(style == self.photo_style, pixels, style_term)
+        style_term = self.coefficients[style] * style_term
         tv_term = total_variation_loss(stylized.float())
         total = (
             self.content_weight * content_term

@@ -1,6 +1,6 @@
 """The LightningModule: the network, its loss and its optimizer, as Lightning wants them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from polystyle.losses import PerceptualLoss
+from polystyle.model_file import PHOTO, Model, fingerprint
 from polystyle.transformer_net import TransformerNet
 
 
@@ -24,6 +25,9 @@ class MultiStyleModule(LightningModule):
         learning_rate: Adam's.
         scheduler: makes a scheduler, stepped every step, from the optimizer; None keeps the
             learning rate constant, as published.
+        base: a trained network to add the styles to. Its convolutions and its own styles stay as
+            they are, `width` and `init_std` are its own, and only the new styles' gamma and beta
+            are trained: ``[N, C]`` of their own, each beginning as the nearest old style's.
 
     Logs ``train/{loss,content_loss,style_loss,tv_loss}`` for each batch and, on the held-out
     photos, ``val/...`` likewise and ``val_style_loss/<style name>`` for each style.
@@ -37,10 +41,16 @@ class MultiStyleModule(LightningModule):
         init_std: float | None = None,
         learning_rate: float = 1e-3,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        base: Model | None = None,
     ) -> None:
         super().__init__()
         self.style_names = list(style_names)
-        self.net = TransformerNet(len(self.style_names), width, init_std)
+        self.base = base
+        self.base_fingerprint = fingerprint(base.net) if base else None
+        if base:
+            self.net = with_new_styles(base, self.style_names)
+        else:
+            self.net = TransformerNet(len(self.style_names), width, init_std)
         # Convolutions in bfloat16 run about twice as fast on this layout, on CPUs and on GPUs.
         self.net.to(memory_format=torch.channels_last)
         self.loss = loss
@@ -53,6 +63,30 @@ class MultiStyleModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.loss.set_style_images(self.trainer.datamodule.paintings)
+        if self.base and not self.trainer.ckpt_path:
+            self.begin_as_nearest(self.trainer.datamodule.val_photos[:1].to(self.device))
+
+    @torch.no_grad()
+    def begin_as_nearest(self, photo: Tensor) -> None:
+        """Begin each new style as the old one that, as it is, has the least loss for it.
+
+        Args:
+            photo: what to paint to find out, ``[1, 3, H, W]``.
+        """
+        old, rows = self.base.net.style_rows(), self.net.style_rows()
+        styles = torch.arange(len(self.style_names), device=photo.device)
+        losses = []
+        for index in range(len(self.base.style_names)):
+            for name, row in rows.items():
+                row.copy_(old[name][index])
+            stylized = self(photo, styles[:1])
+            each = [self.loss(photo, stylized, style[None])["loss"].item() for style in styles]
+            losses.append(each)
+        nearest = torch.tensor(losses).argmin(0)
+        # Were two losses a rounding apart, devices might choose differently.
+        nearest = self.trainer.strategy.broadcast(nearest)
+        for name, row in rows.items():
+            row.copy_(old[name][nearest])
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss of each image, ``[B]``, by name."""
@@ -77,7 +111,9 @@ class MultiStyleModule(LightningModule):
         self.log(f"val_style_loss/{name}", losses["style_loss"].mean(), batch_size=count)
 
     def configure_optimizers(self) -> Optimizer | dict[str, Any]:
-        optimizer = Adam(self.net.parameters(), lr=self.learning_rate)
+        optimizer = Adam(
+            [each for each in self.net.parameters() if each.requires_grad], lr=self.learning_rate
+        )
         if self.scheduler is None:
             return optimizer
         return {
@@ -89,14 +125,61 @@ class MultiStyleModule(LightningModule):
             },
         }
 
+    def trained(self) -> Model:
+        """The network with all its styles: those of `base` first, as they were."""
+        if self.base is None:
+            return Model(self.net, self.style_names)
+        new = self.net.style_rows()
+        rows = {
+            name: torch.cat([old, new[name].cpu()])
+            for name, old in self.base.net.style_rows().items()
+        }
+        return Model(
+            self.base.net.with_style_rows(rows),
+            self.base.style_names + self.style_names,
+            self.base.training,
+            self.base.thumbnails,
+        )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["style_names"] = self.style_names
+        checkpoint["base_fingerprint"] = self.base_fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ValueError if the checkpoint was trained on other paintings."""
+        """Raises ValueError if the checkpoint is of other paintings, or of another base."""
         trained = checkpoint["style_names"]
         if trained != self.style_names:
             raise ValueError(
                 f"the checkpoint was trained on the styles {', '.join(trained)}; "
                 f"the paintings now are {', '.join(self.style_names)}"
             )
+        was, now = checkpoint.get("base_fingerprint"), self.base_fingerprint
+        if was and not now:
+            raise ValueError("the checkpoint adds styles to a network: name it with model_file=")
+        if now and not was:
+            raise ValueError("the checkpoint trains a whole network: leave out model_file")
+        if was != now:
+            raise ValueError("the checkpoint adds styles to another network than model_file")
+
+
+def with_new_styles(base: Model, style_names: Sequence[str]) -> TransformerNet:
+    """The network's convolutions, frozen, and a row for each new style, a copy of its first.
+
+    Raises:
+        ValueError: the network has a style of that name.
+    """
+    taken = [name for name in style_names if name in base.style_names]
+    if taken == [PHOTO]:
+        raise ValueError("the network has a photo row already: leave out data.photo_row")
+    if taken:
+        raise ValueError(
+            f"the network has the style {', '.join(taken)} already: give the painting's file "
+            "another name, or take the old one out with polystyle-styles remove"
+        )
+    rows = {
+        name: old[:1].repeat(len(style_names), 1) for name, old in base.net.style_rows().items()
+    }
+    net = base.net.with_style_rows(rows)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name in rows)
+    return net.train()

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:
+    from polystyle.model_file import Model
     from polystyle.module import MultiStyleModule
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
@@ -96,6 +97,7 @@ def train(cfg: DictConfig) -> None:
         )
     run_dir = Path(os.path.relpath(cfg.run_dir))
     checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
+    base = load_base(cfg)
 
     import lightning.pytorch as pl
     from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -111,7 +113,7 @@ def train(cfg: DictConfig) -> None:
     data = instantiate(cfg.data, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
-    module = make_module(style_names=data.style_names, loss=loss)
+    module = make_module(style_names=data.style_names, loss=loss, base=base)
     start_step = checked_step(checkpoint, module, cfg.trainer.max_steps) if checkpoint else 0
 
     callbacks = {
@@ -136,16 +138,22 @@ def train(cfg: DictConfig) -> None:
         text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
         trainer.logger.experiment.add_text("configuration", text)
 
+    names = ", ".join(data.style_names)
+    if base:
+        old = f"{len(base.style_names)} styles of {cfg.model_file}"
+        log.info(f"{old}, frozen like all convolutions\n{len(data.style_names)} new: {names}")
+    else:
+        log.info(f"{len(data.style_names)} styles: {names}")
     log.info(
-        f"{len(data.style_names)} styles: {', '.join(data.style_names)}\n"
         f"{len(data.train_paths)} photos to train on, {len(data.val_paths)} held out\n"
         f"{cfg.trainer.max_steps} steps of {data.batch_size} images at {data.image_size} pixels, "
         f"{trainer.precision} on {trainer.strategy.root_device}\n"
         f"Writing to {run_dir}"
     )
+    styles = data.style_names if base else ["all"]
     if start_step >= cfg.trainer.max_steps:
         log.info(f"It is at step {start_step} already: raise trainer.max_steps to train on")
-        log.info(made(run_dir))
+        log.info(made(run_dir, styles))
         return
     log.info(f"Going on from {checkpoint}" if checkpoint else "Starting")
     started_at = time.monotonic()
@@ -161,7 +169,9 @@ def train(cfg: DictConfig) -> None:
     trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
     minutes = (time.monotonic() - started_at) / 60
     log.info(f"Step {trainer.global_step} of {trainer.max_steps}, after {minutes:.1f} minutes.")
-    log.info(made(run_dir))
+    if base:
+        log.info(f"Made {run_dir / 'model.safetensors'}: the {old} as they were, and {names}")
+    log.info(made(run_dir, styles))
     stop = callbacks.get("stop_on_signal")
     if stop and stop.received:
         overrides = [
@@ -172,6 +182,39 @@ def train(cfg: DictConfig) -> None:
         command = ["polystyle-train", *overrides, f"hydra.run.dir={run_dir}", "ckpt_path=last"]
         log.info(f"Go on:  {shlex.join(command)}")
         sys.exit(128 + stop.received)
+
+
+def load_base(cfg: DictConfig) -> "Model | None":
+    """The network to add styles to, if there is one. Sizes that are null in the configuration
+    become those that it was trained with.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_model`; or a size that is nowhere.
+        FileExistsError: the run would write over the network.
+    """
+    if cfg.model_file is None:
+        base = None
+    else:
+        from polystyle.model_file import load_model
+
+        base = load_model(Path(cfg.model_file))
+        output = OmegaConf.select(cfg, "callbacks.model_file.path")
+        if output and Path(output).resolve() == Path(cfg.model_file).resolve():
+            raise FileExistsError(
+                f"this run would write over its model_file, {cfg.model_file}: "
+                "choose another hydra.run.dir"
+            )
+    for name in ("image_size", "style_size"):
+        if cfg.data[name] is None:
+            if not base:
+                raise ValueError(
+                    "model_file is not set: the trained network to add styles to "
+                    f"(data.{name}=null means its {name})"
+                )
+            if not isinstance(base.training.get(name), int):
+                raise ValueError(f"{cfg.model_file} doesn't tell its {name}: set data.{name}")
+            cfg.data[name] = base.training[name]
+    return base
 
 
 def best_precision(accelerator: str) -> str:
@@ -240,15 +283,17 @@ def checked_step(path: Path, module: "MultiStyleModule", max_steps: int) -> int:
     return step
 
 
-def made(run_dir: Path) -> str:
-    """What a run has made, and what to do next."""
+def made(run_dir: Path, styles: list[str]) -> str:
+    """What a run has made, and what to do next: paint in these styles."""
     model = run_dir / "model.safetensors"
     pictures = sorted((run_dir / "stylized").glob("*.png"))
     lines = []
     if pictures:
         lines.append(f"Look:   {pictures[-1]}")
     if model.exists():
-        lines.append(f"Paint:  polystyle-stylize {model} PHOTO --style all --output painted/")
+        options = [option for name in styles for option in ("--style", name)]
+        command = ["polystyle-stylize", str(model), "PHOTO", *options, "--output", "painted/"]
+        lines.append(f"Paint:  {shlex.join(command)}")
     lines.append(f"Curves: tensorboard --logdir {run_dir}")
     return "\n".join(lines)
 
