@@ -12,7 +12,7 @@ from test_video import read_frames, read_sounds, write_clip
 
 from polystyle.data import load_image, to_float
 from polystyle.model_file import Model, save_model
-from polystyle.stylize import blend_grid, main, parse_styles, split_masks, sweep
+from polystyle.stylize import main
 from polystyle.transformer_net import TransformerNet
 
 STYLE_NAMES = ["wave", "starry_night", "candy", "photo"]
@@ -442,30 +442,6 @@ def test_a_sweep_and_a_grid_are_one_labelled_sheet(
     assert not sizes
 
 
-def test_a_sweep_goes_from_one_style_to_the_other() -> None:
-    assert sweep("a", "b", 3) == [
-        ("a", {"a": 1}),
-        ("50% + 50%", {"a": 0.5, "b": 0.5}),
-        ("b", {"b": 1}),
-    ]
-
-
-@pytest.mark.parametrize("corners", [["a", "b"], ["a", "b", "c"], ["a", "b", "c", "d"], ["a", "a"]])
-def test_a_grid_has_its_styles_in_the_corners_and_weights_that_add_up_to_1(
-    corners: list[str],
-) -> None:
-    cells = blend_grid(corners, 4)
-    assert len(cells) == (4 if len(corners) == 2 else 16)
-    assert all(sum(weights.values()) == pytest.approx(1) for _, weights in cells)
-    found = [cells[place][1] for place in ((0, 3) if len(corners) == 2 else (0, 3, 12, 15))]
-    expected = [{name: 1.0} for name in corners]
-    if len(corners) == 3:
-        expected.append({"b": 0.5, "c": 0.5})
-    assert found == expected
-    if len(corners) == 4:
-        assert cells[6][1] == pytest.approx({"a": 2 / 9, "b": 4 / 9, "c": 1 / 9, "d": 2 / 9})
-
-
 def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     model: Path, photo: Path, tmp_path: Path
 ) -> None:
@@ -517,22 +493,6 @@ def test_what_makes_no_sense_is_said_in_one_line(
     output = tmp_path / "painted"
     assert words in one_line_of(model, photo, *arguments, "--output", output)
     assert not output.exists()
-
-
-def test_styles_are_asked_for_once_each_in_order() -> None:
-    def names(*texts: str) -> list[str]:
-        return [label for label, _ in parse_styles(list(texts), ["wave", "candy", "a:b"])]
-
-    assert names("candy", "wave", "candy") == ["candy", "wave"]
-    assert names("candy", "all") == ["candy", "wave", "a:b"]
-    assert names("a:b") == ["a:b"]
-    assert parse_styles(["a:b:2", "wave:1"], ["wave", "a:b"]) == [
-        ("a:b2+wave1", {"a:b": 2.0, "wave": 1.0})
-    ]
-
-
-def test_masks_are_files_with_styles() -> None:
-    assert split_masks(["a=b.png=wave", "rest=candy"]) == ([(Path("a=b.png"), "wave")], ["candy"])
 
 
 def test_a_video_is_painted_frame_by_frame_with_its_sound(
