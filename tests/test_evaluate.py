@@ -21,14 +21,11 @@ from tqdm import tqdm
 from training import ONE_THREAD, TINY, make_folders
 
 from polystyle.contact_sheet import GAP
-from polystyle.evaluate import (
+from polystyle.evaluate import evaluate, main, optimise_pixels, set_ways
+from polystyle.evaluation_report import (
     Judged,
     answers,
-    evaluate,
-    main,
-    optimise_pixels,
     paired_difference,
-    set_ways,
     sheet,
     table,
     verdict,
