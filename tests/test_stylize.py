@@ -12,6 +12,7 @@ from test_video import read_frames, read_sounds, write_clip
 
 from polystyle.data import load_image, to_float
 from polystyle.model_file import Model, save_model
+from polystyle.painter import Painter
 from polystyle.stylize import main
 from polystyle.transformer_net import TransformerNet
 
@@ -440,6 +441,30 @@ def test_a_sweep_and_a_grid_are_one_labelled_sheet(
     wide, high = sizes.pop("photo-wave-candy-starry_night-grid.png")
     assert 3 * 48 < wide < 4 * 48 and high > 3 * 36
     assert not sizes
+
+
+def test_a_large_grid_is_painted_a_few_at_a_time(
+    model: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def record(self: Painter, content: Image.Image, style: list, **_: object) -> list[Image.Image]:
+        sizes.append(len(style))
+        return [content] * len(style)
+
+    monkeypatch.setattr("polystyle.painter.Painter.__call__", record)
+    command = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
+    assert stylize(*command, "--output", tmp_path / "painted") == 0
+    assert sum(sizes) == 49
+    assert max(sizes) <= 16
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "I;16", "CMYK"])
+def test_photos_of_every_mode_have_sheets(mode: str, model: Path, tmp_path: Path) -> None:
+    name = "photo.tif" if mode == "CMYK" else "photo.png"
+    Image.new(mode, (500, 60), 1).save(tmp_path / name)
+    command = (model, tmp_path / name, "--sweep", "wave", "candy", "--steps", "2")
+    assert stylize(*command, "--output", tmp_path / "painted") == 0
 
 
 def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(

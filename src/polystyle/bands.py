@@ -125,7 +125,7 @@ class Bands:
         for number, layer in enumerate(layers, start=1):
             convolved = partial(self.convolve, layer, source)
             work = self.cost(layers[:number]) / self.work
-            count, mean, squares, written_last = 0, 0.0, 0.0, None
+            count, mean, squares, pending = 0, 0.0, 0.0, None
             height = self.heights[layer][1]
             for first, end in self.bands(height):
                 rows = convolved(first, end)
@@ -140,12 +140,12 @@ class Bands:
                 mean += shift * size / (count + size)
                 count += size
                 if number == len(layers):
-                    if written_last:
-                        keep[:, :, slice(*written_last[:2])] = written_last[2]
-                    written_last = (first, end, rows.to(keep))
+                    if pending:
+                        keep[:, :, slice(*pending[:2])] = pending[2]
+                    pending = (first, end, rows.to(keep))
                 self.progress(work * (end - first) / height)
-            if written_last:
-                keep[:, :, slice(*written_last[:2])] = written_last[2]
+            if pending:
+                keep[:, :, slice(*pending[:2])] = pending[2]
             self.statistics[layer] = (mean.to(self.weight), (squares / count).to(self.weight))
             source = self.activated(layer, convolved)
 

@@ -35,6 +35,7 @@ The styles of a network: polystyle-styles list model.safetensors
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi"}
 SHEET_CELL = 384  # pixels
+TOGETHER = 16  # styles that are painted in one batch, at the most: a grid may have thousands
 
 
 def main() -> None:
@@ -309,7 +310,7 @@ class Easel:
             if (path := self.path(source, label)) is not None
         ]
         cells = []
-        together = max(1, WHOLE_PIXELS // (photo.width * photo.height))
+        together = max(1, min(TOGETHER, WHOLE_PIXELS // (photo.width * photo.height)))
         for first in range(0, len(wanted), together):
             some = wanted[first : first + together]
             pictures = self.stylized(photo, [style for _, style, _ in some])
@@ -331,8 +332,12 @@ class Easel:
             return
         small = photo.copy()
         small.thumbnail((SHEET_CELL, SHEET_CELL))
-        pictures = self.stylized(small, [style for _, style in self.styles])
-        pictures = [picture.convert("RGB") for picture in pictures]
+        styles = [style for _, style in self.styles]
+        pictures = [
+            picture.convert("RGB")
+            for first in range(0, len(styles), TOGETHER)
+            for picture in self.stylized(small, styles[first : first + TOGETHER])
+        ]
         labels = [label for label, _ in self.styles]
         self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path, photo)
 
