@@ -1,9 +1,10 @@
 """The painter: pictures and tensors, blends, strength, scale, colours and masks."""
 
+import io
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from tqdm import tqdm
 
 import polystyle
 import polystyle.painter
@@ -643,6 +645,26 @@ def test_the_photo_is_reconstructed_once_for_all_styles() -> None:
     painter.net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     painter(torch.rand(3, 48, 64), ["wave", "candy", "mosaic"], strength=0.5, scale=None)
     assert sizes == [3, 1]
+
+
+def test_the_bar_of_a_large_photo_ends_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+
+    def on_a_terminal(**options: object) -> tqdm:
+        return tqdm(**{**options, "disable": False, "file": screen, "mininterval": 0})
+
+    def rounded_up(
+        net: object, content: Tensor, style: Tensor, band: int, tell: Callable
+    ) -> Tensor:
+        for share in (0.5, 0.500001):
+            tell(share)
+        return content
+
+    monkeypatch.setattr(polystyle.painter, "tqdm", on_a_terminal)
+    monkeypatch.setattr(polystyle.painter, "paint_in_bands", rounded_up)
+    # tqdm warns of a bar that overshoots, and warnings are errors here.
+    Painter(make_model(), "cpu", band=8)(make_photo(), "wave", scale=None)
+    assert "100%" in screen.getvalue()
 
 
 def test_whole_photos_of_a_batch_are_painted_in_chunks_that_fit(

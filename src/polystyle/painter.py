@@ -247,15 +247,14 @@ class Painter:
                     with tqdm(
                         total=pixels / 1e6, unit=" MP", bar_format=bar, leave=False, disable=None
                     ) as progress:
-                        painted.append(
-                            paint_in_bands(
-                                net,
-                                photos[one],
-                                style[one],
-                                self.band or max(1, BAND_PIXELS // photos.shape[-1]),
-                                lambda share: progress.update(share * pixels / 1e6),
-                            )
-                        )
+
+                        def tell(share: float) -> None:
+                            # The shares add up to 1 but for rounding, of which tqdm would complain.
+                            left = progress.total - progress.n
+                            progress.update(min(share * pixels / 1e6, left))
+
+                        rows = self.band or max(1, BAND_PIXELS // photos.shape[-1])
+                        painted.append(paint_in_bands(net, photos[one], style[one], rows, tell))
         return torch.cat(painted)
 
 
