@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from polystyle.data import load_image, to_float
+from polystyle.data import to_float
 from polystyle.model_file import find_style, load_model
+from polystyle.pictures import load_image
 from polystyle.video import smoothed_statistics
 
 MOMENTA = (0, 0.5, 0.8, 0.9, 0.95)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "stylize", "styles", "evaluate", "export")
+COMMANDS = ("train", "prepare", "stylize", "styles", "evaluate", "export")
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess:

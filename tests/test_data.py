@@ -17,16 +17,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from PIL.Image import Resampling
 from torch import Tensor
 
+from polystyle import pictures
 from polystyle.data import (
+    RandomCrop,
     StepSampler,
     StyleTransferData,
     TrainingImages,
     is_held_out,
-    list_images,
-    load_image,
 )
+from polystyle.pictures import list_images, load_image, load_resized, stored_box, to_rgb
 
 # More workers than this machine may have processors.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -282,6 +284,116 @@ def test_with_flipped_bits_a_picture_is_read_or_unreadable(
     load_or_unreadable(tmp_path_factory.getbasetemp() / f"photo.{kind}", bytes(content))
 
 
+# ---- Reading a part of a picture ------------------------------------------------------------
+
+
+def photo_like(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Noise in which large forms are strong and small ones weak, as in photos."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for octave in range(2, 8):
+        small = rng.integers(0, 256, (2**octave, 2**octave, 3), dtype=np.uint8)
+        grown = Image.fromarray(small).resize((width, height), Resampling.BICUBIC)
+        total += (np.asarray(grown) - 127.5) * 0.6 ** (octave - 2)
+    return Image.fromarray((total * 0.6 + 127.5).clip(0, 255).astype(np.uint8))
+
+
+def difference(one: Image.Image, other: Image.Image) -> np.ndarray:
+    """In levels of 255."""
+    assert one.size == other.size
+    return abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_part_is_what_a_full_decode_turned_upright_has_there(
+    orientation: int, kind: str, tmp_path: Path
+) -> None:
+    upright = np.asarray(photo_like(150, 100))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    (tmp_path / "photo").write_bytes(encoded(stored, kind, exif=exif(orientation)))
+    box = (31.5, 12.0, 110.25, 90.75)
+
+    def choose(width: int, height: int) -> tuple:
+        assert (width, height) == (150, 100)
+        return box, (60, 40)
+
+    expected = load_image(tmp_path / "photo").resize((60, 40), Resampling.BILINEAR, box)
+    assert difference(load_resized(tmp_path / "photo", choose), expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(("shrink", "orientation"), [(2, 1), (4, 6), (8, 3), (9, 8)])
+def test_a_jpeg_decoded_at_reduced_scale_looks_the_same(
+    mode: str, shrink: int, orientation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright = np.asarray(photo_like(1501, 1103))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))).convert(mode)
+    stored.save(tmp_path / "photo.jpg", exif=exif(orientation), quality=95)
+    box = (100.0, 50.0, 100.0 + 64 * shrink, 50.0 + 64 * shrink)
+    expected = load_image(tmp_path / "photo.jpg").resize((64, 64), Resampling.BILINEAR, box)
+    decoded = []
+    monkeypatch.setattr(pictures, "to_rgb", lambda image: decoded.append(image) or to_rgb(image))
+    image = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)))
+    assert max(decoded[0].size) == -(-1501 // min(shrink, 8))
+    assert difference(image, expected).mean() < 3
+    assert difference(image, expected).max() < 30
+    # Twice as many pixels as needed, and it is nearer.
+    spared = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)), spare=2)
+    assert max(decoded[1].size) == -(-1501 // min(1 << (shrink // 2).bit_length() - 1, 8))
+    assert difference(spared, expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("name", [*PICTURES, *BROKEN])
+def test_a_part_of_every_kind_of_picture_is_read_or_unreadable(name: str, tmp_path: Path) -> None:
+    def whole(width: int, height: int) -> tuple:
+        return (0, 0, width, height), (9, 7)
+
+    if name in BROKEN:
+        (tmp_path / name).write_bytes(BROKEN[name])
+        with pytest.raises(OSError, match=f"{name} can't be read: "):
+            load_resized(tmp_path / name, whole)
+    else:
+        content, colour = PICTURES[name]
+        (tmp_path / name).write_bytes(content)
+        image = load_resized(tmp_path / name, whole)
+        assert (image.mode, image.size) == ("RGB", (9, 7))
+        assert abs(np.asarray(image, dtype=int) - colour).max() <= 3
+
+
+@given(
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+    seed=st.integers(0, 99),
+    sample=st.integers(0, 10**9),
+    orientation=st.sampled_from(list(STORED)),
+)
+def test_a_random_crop_is_a_square_inside_the_photo_of_the_right_size(
+    width: int, height: int, seed: int, sample: int, orientation: int
+) -> None:
+    box = RandomCrop.draw(seed, sample).box(width, height)
+    left, top, right, bottom = box
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    assert right - left == pytest.approx(bottom - top, abs=1e-6)
+    share = (right - left) * (bottom - top) / (width * height)
+    largest = min(width, height) ** 2 / (width * height)
+    assert min(0.25, largest) - 1e-9 <= share <= largest + 1e-9
+    # Pillow takes no part outside the picture, not even by a rounding.
+    stored = stored_box(box, (height, width) if orientation > 4 else (width, height), orientation)
+    assert min(stored) >= 0
+
+
+def test_random_crops_are_of_all_sizes_and_places_equally_often() -> None:
+    boxes = np.array([RandomCrop.draw(0, sample).box(300, 200) for sample in range(4000)])
+    left, top, right, bottom = boxes.T
+    shares = (right - left) * (bottom - top) / 60_000
+    # Evenly from a quarter to two thirds, which is the largest square.
+    assert np.quantile(shares, [0.25, 0.5, 0.75]) == pytest.approx([0.354, 0.458, 0.563], abs=0.02)
+    for place in (left / (300 - right + left), top / (200 - bottom + top).clip(1e-9)):
+        assert np.quantile(place, [0.25, 0.5, 0.75]) == pytest.approx([0.25, 0.5, 0.75], abs=0.03)
+
+
 # ---- Listing folders ------------------------------------------------------------------------
 
 
@@ -376,8 +488,14 @@ def loader_batches(
     """The first batches of a run that starts, or goes on, at a step."""
     data.setup()
     place = {"global_rank": 0, "world_size": 1} | place
-    data.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate, **place)
-    return list(islice(data.train_dataloader(), count))
+    data.trainer = SimpleNamespace(
+        global_step=step,
+        accumulate_grad_batches=accumulate,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        **place,
+    )
+    batches = islice(data.train_dataloader(), count)
+    return [data.on_after_batch_transfer(batch, 0) for batch in batches]
 
 
 def equal(ones: list[Batch], others: list[Batch]) -> bool:
@@ -386,6 +504,11 @@ def equal(ones: list[Batch], others: list[Batch]) -> bool:
         for one, other in zip(ones, others, strict=True)
         for key in ("content", "style")
     )
+
+
+def content(sample: dict[str, Tensor | int]) -> Tensor:
+    """A sample's crop as the network gets it."""
+    return sample["pixels"].permute(2, 0, 1) / 255
 
 
 def training_images(folder: Path, num_styles: int, seed: int = 0, size: int = 16) -> TrainingImages:
@@ -468,7 +591,7 @@ def test_other_seeds_crop_the_same_photo_otherwise(tmp_path: Path) -> None:
     noise((40, 30), 0).save(tmp_path / "photo.png")
     first, second = (training_images(tmp_path, 1, seed=seed) for seed in (0, 1))
     for sample in range(4):
-        assert not torch.equal(first[sample]["content"], second[sample]["content"])
+        assert not torch.equal(content(first[sample]), content(second[sample]))
 
 
 def test_the_same_folders_elsewhere_give_the_same_batches(
@@ -501,7 +624,7 @@ def test_samples_neither_read_nor_change_the_global_random_numbers(greys: Path) 
     second = [images[sample] for sample in reversed(range(6))][::-1]
     assert global_states() == before
     for one, other in zip(first, second, strict=True):
-        assert torch.equal(one["content"], other["content"])
+        assert torch.equal(one["pixels"], other["pixels"])
         assert one["style"] == other["style"]
 
 
@@ -525,7 +648,7 @@ def test_styles_and_photos_come_equally_often(greys: Path) -> None:
     images = training_images(greys, num_styles=4)
     samples = [images[sample] for sample in range(120)]
     styles = [sample["style"] for sample in samples]
-    shown = [photo_index(sample["content"]) for sample in samples]
+    shown = [photo_index(content(sample)) for sample in samples]
     for row, size in ((styles, 4), (shown, 10)):
         turns = [row[first : first + size] for first in range(0, 120, size)]
         assert all(sorted(turn) == list(range(size)) for turn in turns)
@@ -536,7 +659,7 @@ def test_styles_and_photos_come_equally_often(greys: Path) -> None:
 def test_every_photo_meets_every_style(greys: Path) -> None:
     images = training_images(greys, num_styles=10)
     pairs = Counter(
-        (photo_index(images[sample]["content"]), images[sample]["style"]) for sample in range(1000)
+        (photo_index(content(images[sample])), images[sample]["style"]) for sample in range(1000)
     )
     assert len(pairs) == 100
     assert max(pairs.values()) < 30
@@ -550,7 +673,7 @@ def test_crops_are_a_quarter_to_all_of_the_photo_and_half_are_flipped(tmp_path: 
     images = training_images(tmp_path, num_styles=1, size=50)
     flipped, sides, centres = [], [], []
     for sample in range(200):
-        across, down = images[sample]["content"][:2].mul(255)
+        across, down = content(images[sample])[:2].mul(255)
         slope = (across[25, 45] - across[25, 5]).item() / 40
         flipped.append(slope < 0)
         sides.append(abs(slope) * 50)
@@ -580,9 +703,9 @@ def test_small_and_narrow_photos_are_trained_on(tmp_path: Path) -> None:
     plain("RGB", COLOUR, (300, 5)).save(tmp_path / "panorama.png")
     images = training_images(tmp_path, 1)
     for sample in range(20):
-        content = images[sample]["content"]
-        assert content.shape == (3, 16, 16)
-        assert content[:, 8, 8].tolist() == pytest.approx([part / 255 for part in COLOUR], abs=0.01)
+        crop = content(images[sample])
+        assert crop.shape == (3, 16, 16)
+        assert crop[:, 8, 8].tolist() == pytest.approx([part / 255 for part in COLOUR], abs=0.01)
 
 
 # ---- Held-out photos ------------------------------------------------------------------------
@@ -674,8 +797,8 @@ def test_a_photo_that_cannot_be_read_is_named_once_and_the_next_one_takes_its_pl
     whole.photos = [greys.parent / path.name for path in whole.photos]
     for _ in range(2):
         for sample in range(30):
-            shown = photo_index(whole[sample]["content"])
-            assert photo_index(broken[sample]["content"]) == instead.get(shown, shown)
+            shown = photo_index(content(whole[sample]))
+            assert photo_index(content(broken[sample])) == instead.get(shown, shown)
             assert broken[sample]["style"] == whole[sample]["style"]
     for index in range(10):
         assert named(caplog.text, greys / f"{index}.png") == (index in instead)
@@ -758,6 +881,16 @@ def test_a_painting_at_its_own_size_is_untouched(photos: Path, paintings: Path) 
     data.setup()
     expected = torch.from_numpy(np.asarray(noise((60, 40), 1)) / 255).permute(2, 0, 1).float()
     assert torch.allclose(data.paintings["wave"], expected, atol=1e-6)
+
+
+def test_a_large_painting_loses_nothing_by_reduced_decoding(photos: Path, paintings: Path) -> None:
+    photo_like(300, 401).save(paintings / "large.jpg", quality=95)
+    data = make_data(photos, paintings, style_size=64)
+    data.setup()
+    full = load_image(paintings / "large.jpg").resize((64, 85), Resampling.BILINEAR)
+    expected = torch.from_numpy(np.asarray(full) / 255).permute(2, 0, 1)
+    assert data.paintings["large"].shape == expected.shape
+    assert (data.paintings["large"] - expected).abs().mean() < 1.5 / 255
 
 
 def test_a_painting_that_cannot_be_read_is_named(photos: Path, paintings: Path) -> None:

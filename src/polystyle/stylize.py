@@ -213,7 +213,7 @@ def find_sources(photos: list[str]) -> list[Path]:
     Raises:
         FileNotFoundError, ValueError: a pattern that matches nothing, a folder without pictures.
     """
-    from polystyle.data import list_images
+    from polystyle.pictures import list_images
 
     sources = []
     for photo in photos:
@@ -247,8 +247,8 @@ class Easel:
     """
 
     def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
-        from polystyle.data import load_image
         from polystyle.model_file import PHOTO
+        from polystyle.pictures import load_image
 
         self.painter = painter
         self.args = args
@@ -289,7 +289,7 @@ class Easel:
         Raises:
             OSError, ValueError: it can't be read or painted.
         """
-        from polystyle.data import load_image
+        from polystyle.pictures import load_image
 
         if source.suffix.lower() in VIDEO_SUFFIXES:
             self.paint_video(source)

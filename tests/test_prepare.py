@@ -1,0 +1,387 @@
+"""polystyle-prepare and what it makes: the same photos, small, and the same batches of them."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from polystyle import prepared
+from polystyle.data import DeviceCache, StyleTransferData
+from polystyle.pictures import load_image
+from polystyle.prepare import encode_photo, main, prepare
+from polystyle.prepared import INDEX, find_photos, is_prepared, read_prepared
+
+COLOUR = (200, 100, 50)
+
+
+def picture(width: int, height: int, seed: int) -> Image.Image:
+    """Large forms in colours, so that little is lost in a JPEG."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twenty photos, upright and across, some in a folder of their own."""
+    folder = tmp_path / "photos"
+    (folder / "far").mkdir(parents=True)
+    for index in range(20):
+        size = (72, 48) if index % 2 else (50, 80)
+        picture(*size, index).save(folder / f"{'far/' if index % 3 else ''}{index}.jpg", quality=95)
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "prepared"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "polystyle.prepare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["polystyle-prepare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert "\n" not in stop.value.code
+    return stop.value.code.removeprefix("polystyle-prepare: ")
+
+
+# ---- What is made ---------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_made_and_what_to_do_next(photos: Path, output: Path) -> None:
+    (photos / "far" / "broken.jpg").write_bytes(b"broken")
+    result = run(photos, "--output", output, "--size", 32)
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"Made {output}: 20 photos (1 skipped) in 1 shard, 0.1 MB, ")
+    assert second == f"Train: polystyle-train data.content_dir={output} data.style_dir=PAINTINGS"
+    skipped = f"Skipped: {photos}/far/broken.jpg can't be read: it is no picture that Pillow knows"
+    assert skipped in result.stderr.splitlines()
+    assert sorted(path.name for path in output.iterdir()) == ["photos-000000.tar", INDEX]
+    assert not list(output.parent.glob("*.part"))
+
+
+def test_the_command_needs_no_torch(photos: Path, output: Path) -> None:
+    program = "import sys; from polystyle.prepare import main; main()\n"
+    program += "assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", program, str(photos), "--output", str(output)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_photos_are_whole_upright_rgb_and_never_enlarged(tmp_path: Path, output: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = {
+        "turned.jpg": (Image.new("RGB", (90, 60), COLOUR), {"exif": exif}, (32, 48), COLOUR),
+        "grey.png": (Image.new("L", (64, 96), 77), {}, (32, 48), (77,) * 3),
+        "cmyk.jpg": (Image.new("RGB", (64, 96), COLOUR).convert("CMYK"), {}, (32, 48), COLOUR),
+        "clear.png": (Image.new("RGBA", (64, 64), (*COLOUR, 0)), {}, (32, 32), (255,) * 3),
+        "deep.png": (Image.new("I;16", (320, 32), 0x8080), {}, (320, 32), (128,) * 3),
+        "tiny.png": (Image.new("RGB", (7, 5), COLOUR), {}, (7, 5), COLOUR),
+        "dot.gif": (Image.new("RGB", (1, 1), (255, 0, 0)).quantize(2), {}, (1, 1), (254, 0, 0)),
+        "large.jpg": (Image.new("RGB", (1000, 801), COLOUR), {}, (40, 32), COLOUR),
+    }
+    for name, (image, options, _, _) in kinds.items():
+        image.save(folder / name, **options)
+    prepare(folder, output, 32)
+    found = find_photos(output)
+    assert list(found) == sorted(kinds)
+    for name, photo in found.items():
+        _, _, size, colour = kinds[name]
+        image = load_image(photo)
+        assert image.size == (photo.width, photo.height) == size, name
+        assert abs(np.asarray(image, dtype=int) - colour).max() <= 4, name
+        with Image.open(photo.open()) as stored:
+            assert stored.format == "JPEG"
+            assert not stored.getexif()
+
+
+def test_a_photo_looks_as_it_did(tmp_path: Path, output: Path) -> None:
+    (tmp_path / "one").mkdir()
+    picture(300, 200, 0).save(tmp_path / "one" / "photo.png")
+    prepare(tmp_path / "one", output, 100)
+    (photo,) = read_prepared(output)
+    expected = np.asarray(picture(300, 200, 0).resize((150, 100), Image.Resampling.BILINEAR))
+    assert abs(np.asarray(load_image(photo), dtype=int) - expected).mean() < 2
+
+
+def test_photos_of_any_names_survive(
+    tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [
+        *("a/x.jpg", "b/x.jpg", "x.jpg", "x.png", "x.jpg.png", "x%2Ejpg.png", "a.b/c.d.e.png"),
+        *("my photo.png", "Grüße aus Köln.png", "写真/花.png", "#1?.png", "-rf.png", "%.png"),
+        f"{'long ' * 40}.png",
+    ]
+    if sys.platform == "linux":
+        names.append("caf\udce9.png")  # Latin-1 on a UTF-8 system
+    for index, name in enumerate(names):
+        path = tmp_path / "names" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (10 * index, 0, 0)).save(path)
+    monkeypatch.setattr(prepared, "PHOTOS_PER_SHARD", 4)
+    prepare(tmp_path / "names", output, 16)
+    assert len(list(output.glob("*.tar"))) == 4
+    found = find_photos(output)
+    # The same names in the same order as in the folder.
+    assert list(found) == list(find_photos(tmp_path / "names"))
+    assert sorted(found) == sorted(names)
+    for index, name in enumerate(names):
+        assert load_image(found[name]).getpixel((8, 8))[0] == pytest.approx(10 * index, abs=3)
+    # As WebDataset groups a shard's members: by what is before the first dot of the file's name.
+    keys = []
+    for shard in sorted(output.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                folder, _, file = member.name.rpartition("/")
+                key, _, extension = file.partition(".")
+                assert extension == "jpg"
+                Image.open(io.BytesIO(tar.extractfile(member).read())).verify()
+                keys.append((folder, key))
+    assert len(set(keys)) == len(names)
+
+
+def test_the_index_is_one_of_wids_too(photos: Path, output: Path) -> None:
+    prepare(photos, output, 32)
+    index = json.loads((output / INDEX).read_text())
+    assert index["__kind__"] == "wids-shard-index-v1"
+    (shard,) = index["shardlist"]
+    assert shard["nsamples"] == 20
+    assert shard["filesize"] == (output / shard["url"]).stat().st_size
+
+
+def test_the_same_photos_make_the_same_bytes(photos: Path, output: Path) -> None:
+    prepare(photos, output, 32)
+    for path in photos.rglob("*.jpg"):
+        os.utime(path, (0, 0))
+    again = output.with_name("again")
+    prepare(photos, again, 32)
+    for path in output.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_a_prepared_set_is_prepared_smaller(photos: Path, output: Path) -> None:
+    prepare(photos, output, 40)
+    prepare(output, output.with_name("smaller"), 20)
+    found = find_photos(output.with_name("smaller"))
+    assert list(found) == list(find_photos(photos))
+    assert {min(photo.width, photo.height) for photo in found.values()} == {20}
+
+
+# ---- What can't be --------------------------------------------------------------------------
+
+
+def test_what_is_wrong_is_said_in_one_line(
+    photos: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, all_bad = tmp_path / "empty", tmp_path / "bad"
+    for folder in (empty, all_bad):
+        folder.mkdir()
+    for name in "abc":
+        (all_bad / f"{name}.jpg").write_bytes(b"broken")
+    file = tmp_path / "file"
+    file.touch()
+    to = ("--output", output)
+    cases = [
+        ((tmp_path / "nowhere", *to), f"there is no folder {tmp_path}/nowhere"),
+        ((file, *to), f"there is no folder {file}"),
+        ((empty, *to), f"there is no picture in {empty}"),
+        ((all_bad, *to), f"none of the 3 photos in {all_bad} can be read"),
+        ((photos, *to, "--size", 15), "--size must be at least 16, not 15"),
+        (
+            (photos, "--output", photos),
+            f"{photos} is there already: choose another --output, or remove it",
+        ),
+        (
+            (photos, "--output", file),
+            f"{file} is there already: choose another --output, or remove it",
+        ),
+    ]
+    for arguments, message in cases:
+        assert refused(monkeypatch, *arguments) == message
+        assert not output.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_empty_output_folder_is_filled_and_parents_are_made(photos: Path, output: Path) -> None:
+    output.mkdir()
+    prepare(photos, output, 16)
+    assert is_prepared(output)
+    prepare(photos, output / "not" / "yet", 16)
+    assert is_prepared(output / "not" / "yet")
+
+
+def test_a_run_that_is_cut_leaves_nothing(
+    photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "PHOTOS_PER_SHARD", 4)
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared.json, "dumps", cut)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(photos, output, 16)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["photos"]
+
+
+def test_what_a_killed_run_left_is_no_prepared_set_and_is_named(photos: Path, output: Path) -> None:
+    left = output.with_name("prepared.part")
+    left.mkdir()
+    (left / "photos-000000.tar").touch()
+    with pytest.raises(FileExistsError, match=r"prepared\.part is there, of a run that was killed"):
+        prepare(photos, output, 16)
+    assert (left / "photos-000000.tar").exists()
+    with pytest.raises(ValueError, match="there is no picture"):
+        find_photos(left)
+
+
+def test_a_photo_too_wide_for_a_jpeg_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "line.png"
+    Image.new("L", (70_000, 16)).save(path)
+    assert encode_photo(("line.png", path), 16) == (
+        f"{path} is 70000 x 16 pixels, which is too long for a JPEG"
+    )
+
+
+def test_a_damaged_set_is_named(photos: Path, output: Path) -> None:
+    prepare(photos, output, 16)
+    shard = output / "photos-000000.tar"
+    content, index = shard.read_bytes(), (output / INDEX).read_text()
+    shard.write_bytes(content[:-512])
+    with pytest.raises(ValueError, match=r"000000\.tar has \d+ bytes instead of \d+: make"):
+        find_photos(output)
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"000000\.tar is missing from the prepared set"):
+        find_photos(output)
+    for damaged in (index[:-9], "", "[]", "{}", '{"shardlist": [{}], "photos": []}'):
+        (output / INDEX).write_text(damaged)
+        with pytest.raises(ValueError, match=r"prepared\.json is damaged: make it again"):
+            find_photos(output)
+
+
+# ---- Training on it -------------------------------------------------------------------------
+
+
+def make_data(folder: Path, **changed: object) -> StyleTransferData:
+    arguments = {"image_size": 24, "batch_size": 4, "num_workers": 0, "val_fraction": 0.3}
+    return StyleTransferData(str(folder), None, photo_row=True, **(arguments | changed))
+
+
+def batches(
+    data: StyleTransferData, count: int, step: int = 0, rank: int = 0, world_size: int = 1
+) -> list[dict[str, Tensor]]:
+    data.setup()
+    data.trainer = SimpleNamespace(
+        global_step=step,
+        accumulate_grad_batches=1,
+        global_rank=rank,
+        world_size=world_size,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+    some = islice(data.train_dataloader(), count)
+    return [data.on_after_batch_transfer(batch, 0) for batch in some]
+
+
+def levels(ones: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> Tensor:
+    """How far apart two rows of batches are, in levels of 255."""
+    both = [torch.cat([batch["content"] for batch in row]) for row in (ones, others)]
+    styles = [torch.cat([batch["style"] for batch in row]) for row in (ones, others)]
+    assert torch.equal(*styles)
+    return (both[0] - both[1]).abs() * 255
+
+
+def test_a_prepared_set_holds_out_the_same_photos_and_gives_the_same_crops(
+    photos: Path, output: Path
+) -> None:
+    prepare(photos, output, 40)
+    folder, small = make_data(photos), make_data(output)
+    held_out = [path.relative_to(photos).as_posix() for path in folder.val_paths]
+    assert 2 <= len(held_out) < 18
+    assert [photo.name for photo in small.val_paths] == held_out
+    difference = levels(batches(folder, 6), batches(small, 6))
+    assert difference.mean() < 3
+    assert (folder.val_photos - small.val_photos).abs().mean() * 255 < 3
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("changed", [{"num_workers": 2}, {"cache": "device"}])
+def test_batches_are_functions_of_seed_and_step(
+    changed: dict[str, object], photos: Path, output: Path
+) -> None:
+    prepare(photos, output, 32)
+    whole = batches(make_data(output, **changed), 6)
+    assert levels(whole, batches(make_data(output, **changed), 6)).max() == 0
+    assert levels(whole[3:], batches(make_data(output, **changed), 3, step=3)).max() == 0
+    ranks = [batches(make_data(output, **changed), 6, rank=rank, world_size=2) for rank in (0, 1)]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        content = torch.cat([part["content"] for part in parts])
+        # A matrix product of fewer matrices may round otherwise.
+        assert torch.allclose(content, batch["content"], atol=1e-6)
+    assert levels(whole, batches(make_data(output), 6)).max() < 3
+
+
+@pytest.mark.parametrize("image_size", [16, 24, 40, 90])
+def test_the_device_crops_as_the_loader_does(image_size: int, photos: Path, output: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 60, 3), dtype=np.uint8)).save(
+        photos / "noise.png"
+    )
+    Image.new("RGB", (1, 3), COLOUR).save(photos / "dot.png")
+    prepare(photos, output, 60)
+    loaded = batches(make_data(output, image_size=image_size), 20)
+    cropped = batches(make_data(output, image_size=image_size, cache="device"), 20)
+    for batch in cropped:
+        assert batch["content"].shape == (4, 3, image_size, image_size)
+        assert batch["content"].dtype == torch.float32
+    # Pillow rounds to bytes twice.
+    assert levels(loaded, cropped).max() < 1.6
+
+
+def test_validation_photos_pass_untouched(photos: Path, output: Path) -> None:
+    prepare(photos, output, 32)
+    data = make_data(output, cache="device")
+    data.setup()
+    (batch,) = data.val_dataloader()
+    assert data.on_after_batch_transfer(batch, 0) is batch
+
+
+def test_a_cache_that_cannot_be_is_refused(
+    photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"data\.cache must be null or device, not ram$"):
+        make_data(photos, cache="ram")
+    with pytest.raises(ValueError, match=r"needs a prepared set, and .*photos is none: make one"):
+        make_data(photos, cache="device")
+    prepare(photos, output, 32)
+    monkeypatch.setattr("polystyle.data.free_memory", lambda device: 20_000)
+    with pytest.raises(ValueError, match=r"needs 6\.\d+e-05 GB on cpu, of which 2e-05 GB are free"):
+        batches(make_data(output, cache="device"), 1)
+
+
+def test_a_damaged_photo_is_named_when_it_is_cached(photos: Path, output: Path) -> None:
+    prepare(photos, output, 32)
+    found = read_prepared(output)
+    with found[3].shard.open("r+b") as file:
+        file.seek(found[3].offset)
+        file.write(bytes(found[3].num_bytes))
+    with pytest.raises(ValueError, match=rf"{found[3].name} in .*tar can't be read.* make the set"):
+        DeviceCache(found, torch.device("cpu"))
