@@ -17,6 +17,7 @@ TINY = (
     "data.num_val_photos=2",
     "data.val_fraction=0.5",
     "model.width=0.125",
+    "model.compile=false",  # it would take longer than the run
     "loss.vgg.weights=random",
     "trainer.accelerator=cpu",
     "trainer.log_every_n_steps=1",

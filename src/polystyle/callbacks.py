@@ -169,6 +169,13 @@ class ProgressBar(TQDMProgressBar):
         bar.initial = bar.n = trainer.global_step * trainer.accumulate_grad_batches
         bar.set_description("Step")
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        bar = self.train_progress_bar
+        bar.update()
+        # To read the losses is to wait for the GPU.
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            bar.set_postfix(self.get_metrics(trainer, pl_module), refresh=False)
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)

@@ -1,12 +1,19 @@
 """The perceptual loss: how far an image is from a photo's content and a painting's style."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from polystyle.gram_cache import GramCache
 from polystyle.vgg import VGG16, check_layers
+
+# Of paintings of one size that go through VGG together: two gigabytes of features. One painting at
+# a time elsewhere: it is as fast there, and no painting's last bits depend on the others.
+PIXELS_AT_ONCE = {"cuda": 2**20}
 
 # Keeps a blank picture's features from dividing by zero.
 TINY = 1e-8
@@ -22,11 +29,34 @@ def gram_matrix(features: Tensor) -> Tensor:
         ``[B, C, C]``: products of channels, averaged over the H W positions. In float32 (float64
         for float64), also under autocast: a float16 Gram overflows.
     """
-    batch, channels, height, width = features.shape
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
-        flat = features.to(dtype).reshape(batch, channels, height * width)
-        return flat @ flat.mT / (height * width)
+    return _GramMatrix.apply(features)
+
+
+class _GramMatrix(torch.autograd.Function):
+    """The gradient needs one product; autograd's own takes two, and bfloat16's in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        # Channels last is how training keeps its feature maps: nothing is transposed here.
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2)
+        ctx.save_for_backward(flat)
+        ctx.size = features.shape[-2:]
+        wide = flat.to(torch.promote_types(flat.dtype, torch.float32))
+        with torch.autocast(features.device.type, enabled=False):
+            return wide.mT @ wide / flat.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        # bfloat16 has float32's range, and the product is rounded to it in any case; float16 is
+        # too narrow for these numbers.
+        dtype = torch.promote_types(flat.dtype, torch.float32)
+        if flat.dtype == torch.bfloat16:
+            dtype = torch.bfloat16
+        symmetric = ((gradient + gradient.mT) / flat.shape[1]).to(dtype)
+        with torch.autocast(gradient.device.type, enabled=False):
+            product = flat.to(dtype) @ symmetric
+        return product.unflatten(1, ctx.size).permute(0, 3, 1, 2).to(flat.dtype)
 
 
 def difference(values: Tensor, targets: Tensor, relative: bool) -> Tensor:
@@ -143,22 +173,48 @@ class PerceptualLoss(nn.Module):
                 near = get_close_matches(name, style_images, n=1, cutoff=0.0)
                 raise ValueError(f"style_coefficients: no style {name!r}; nearest is {near[0]!r}")
         device = self.vgg.pixel_mean.device
-        grams: dict[str, list[Tensor]] = {layer: [] for layer in self.style_weights}
-        for image in style_images.values():
-            if image is None:
-                image = torch.ones(3, 16, 16)  # its Gram matrices keep the place, and are not used
-            features = self.vgg(image[None].to(device), self.style_weights)
-            for layer in grams:
-                grams[layer].append(gram_matrix(features[layer]))
-        for layer, matrices in grams.items():
+        # The photo style has none: some Gram matrices keep its place, and are not used.
+        images = [torch.ones(3, 16, 16) if each is None else each for each in style_images.values()]
+        grams = self.style_grams(images)
+        for layer in self.style_weights:
             # Not in the state dict: they follow from the paintings.
-            self.register_buffer(f"gram_{layer}", torch.cat(matrices), persistent=False)
+            stacked = torch.stack([each[layer].to(device) for each in grams])
+            self.register_buffer(f"gram_{layer}", stacked, persistent=False)
         coefficients = [float(self.style_coefficients.get(name, 1.0)) for name in style_images]
         self.register_buffer(
             "coefficients", torch.tensor(coefficients, device=device), persistent=False
         )
         unpainted = [index for index, image in enumerate(style_images.values()) if image is None]
         self.photo_style = unpainted[0] if unpainted else None
+
+    def style_grams(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Gram matrices ``[C, C]`` by layer, for each painting: from the disk, or computed."""
+        device = self.vgg.pixel_mean.device
+        cache = None if self.vgg.is_random else GramCache(self.vgg, self.style_weights)
+        grams = [cache.read(image) if cache else None for image in images]
+        missing: dict[torch.Size, list[int]] = {}
+        for index, image in enumerate(images):
+            if grams[index] is None:
+                missing.setdefault(image.shape, []).append(index)
+        # cuDNN would search for its fastest convolutions anew for each size of painting.
+        benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+        with tqdm(
+            total=sum(map(len, missing.values())), desc="Paintings", disable=None, leave=False
+        ) as progress:
+            for (_, height, width), same_size in missing.items():
+                count = max(1, PIXELS_AT_ONCE.get(device.type, 0) // (height * width))
+                for start in range(0, len(same_size), count):
+                    batch = same_size[start : start + count]
+                    stacked = torch.stack([images[index] for index in batch]).to(device)
+                    features = self.vgg(stacked, self.style_weights)
+                    each = {layer: gram_matrix(tapped) for layer, tapped in features.items()}
+                    for place, index in enumerate(batch):
+                        grams[index] = {layer: gram[place] for layer, gram in each.items()}
+                        if cache:
+                            cache.write(images[index], grams[index])
+                    progress.update(len(batch))
+        torch.backends.cudnn.benchmark = benchmark
+        return grams
 
     def forward(self, content: Tensor, stylized: Tensor, style: Tensor) -> dict[str, Tensor]:
         """Compare stylized images with their photos and with their styles' paintings.
@@ -190,7 +246,8 @@ class PerceptualLoss(nn.Module):
             pixels = difference(stylized, content, relative=False)
             style_term = torch.where(style == self.photo_style, pixels, style_term)
         style_term = self.coefficients[style] * style_term
-        tv_term = total_variation_loss(stylized.float())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tv_weight != 0):
+            tv_term = total_variation_loss(stylized.float())
         total = (
             self.content_weight * content_term
             + self.style_weight * style_term

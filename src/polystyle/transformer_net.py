@@ -14,6 +14,13 @@ STRIDE = 4
 MIN_SIDE = 16
 
 
+def upsample_nearest(x: Tensor, factor: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    x = x.permute(0, 2, 3, 1)[:, :, None, :, None]
+    x = x.expand(-1, -1, factor, -1, factor, -1)
+    return x.reshape(batch, factor * height, factor * width, channels).permute(0, 3, 1, 2)
+
+
 class ConvNorm(nn.Module):
     """Nearest upsampling where asked for, a convolution with reflect padding, and CIN.
 
@@ -44,7 +51,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         if self.upsample > 1:
-            x = F.interpolate(x, scale_factor=self.upsample, mode="nearest")
+            x = upsample_nearest(x, self.upsample)
         return self.norm(self.conv(x), style)
 
 

@@ -66,7 +66,8 @@ class VGG16(nn.Module):
         if pooling not in ("max", "average"):
             raise ValueError(f"pooling must be max or average, not {pooling!r}")
         self.features = blank_features()
-        if weights == "random":
+        self.is_random = weights == "random"
+        if self.is_random:
             log.warning("VGG-16 has RANDOM weights, as asked: good for tests, not for pictures")
             self.features.load_state_dict(random_weights(), assign=True)
         else:
@@ -81,6 +82,8 @@ class VGG16(nn.Module):
                 layer.register_buffer(name, parameter.detach(), persistent=False)
         mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
+        # As training wants it, and the same for all, so that all get the same bits.
+        self.to(memory_format=torch.channels_last)
         self.eval()
 
     def train(self, mode: bool = True) -> "VGG16":

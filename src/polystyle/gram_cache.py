@@ -1,0 +1,63 @@
+"""The paintings' Gram matrices on disk: they are constants, so no run need compute them twice."""
+
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from polystyle.model_file import read_safetensors
+from polystyle.vgg import VGG16
+
+
+class GramCache:
+    """One file for each painting and what else its Gram matrices follow from, to the last bit:
+    VGG's weights and pooling, the layers, the kind of device, torch's version.
+
+    They lie beside VGG-16's own weights, in torch's hub cache. Any of them may be deleted.
+
+    Args:
+        vgg: the features' network.
+        layers: names of its layers.
+    """
+
+    def __init__(self, vgg: VGG16, layers: Collection[str]) -> None:
+        self.layers = sorted(layers)
+        self.folder = Path(torch.hub.get_dir()) / "polystyle_grams"
+        settings = f"{self.layers} {vgg.features} {vgg.pixel_mean.device.type} {torch.__version__}"
+        self.settings = hashlib.sha256(settings.encode())
+        for weights in vgg.buffers():
+            self.settings.update(weights.cpu().contiguous().numpy())
+
+    def path(self, image: Tensor) -> Path:
+        digest = self.settings.copy()
+        digest.update(str(list(image.shape)).encode())
+        digest.update(image.cpu().contiguous().numpy())
+        return self.folder / f"{digest.hexdigest()}.safetensors"
+
+    def read(self, image: Tensor) -> dict[str, Tensor] | None:
+        """Gram matrices ``[C, C]`` by layer, if they are there.
+
+        Args:
+            image: ``[3, h, w]`` float32 in [0, 1].
+        """
+        try:
+            grams, _ = read_safetensors(self.path(image))
+        except (OSError, ValueError):  # not there, or cut
+            return None
+        return grams if sorted(grams) == self.layers else None
+
+    def write(self, image: Tensor, grams: Mapping[str, Tensor]) -> None:
+        """Keep Gram matrices, if the disk lets us; see `read`."""
+        path = self.path(image)
+        # Several devices may write the same painting's.
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        plain = {name: gram.cpu().contiguous() for name, gram in grams.items()}
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(save(plain))
+            partial.replace(path)

@@ -1,0 +1,69 @@
+"""The optimizer: Adam, in which a style rests while no photo of the batch is painted in it."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Adam
+
+
+class StyleAdam(Adam):
+    """Adam (Kingma & Ba 2015), with one step count for each style's row of gamma and beta.
+
+    To Adam a style that isn't in the batch has a gradient of zero: its momentum would move it on
+    all the same, and its second moment would fade. Here a row without a gradient keeps its values
+    and its moments, bit for bit, and a row's bias correction counts the steps that it has taken.
+
+    Args:
+        shared: parameters that every style shares: torch's own (fused) Adam steps them.
+        rows: gamma and beta of every layer, each ``[N, C]``.
+        lr: learning rate of both.
+    """
+
+    def __init__(self, shared: Iterable[Parameter], rows: Iterable[Parameter], lr: float) -> None:
+        self.rows = list(rows)
+        super().__init__([*shared, *self.rows], lr=lr, fused=True)
+        # Fused Adam would unscale float16's gradients by itself, but not those of the rows.
+        self._step_supports_amp_scaling = False
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One step of everything that has a gradient; `closure` computes the gradients first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = [row.grad for row in self.rows]
+        for row in self.rows:
+            row.grad = None  # Adam passes over what has none
+        super().step()
+        for row, gradient in zip(self.rows, gradients, strict=True):
+            row.grad = gradient
+        self._step_rows()
+        return loss
+
+    def _step_rows(self) -> None:
+        """Adam's algorithm 1 on the rows side by side, ``[N, all C]``, in a handful of passes."""
+        (group,) = self.param_groups
+        gradient = torch.cat([row.grad for row in self.rows], dim=1)
+        state = self.state[self.rows[0]]
+        if not state:
+            state["step"] = gradient.new_zeros(len(gradient), 1, dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(gradient)
+            state["exp_avg_sq"] = torch.zeros_like(gradient)
+        beta1, beta2 = group["betas"]
+        present = gradient.any(dim=1, keepdim=True).to(gradient.dtype)
+        state["step"] += present
+        steps = state["step"].clamp(min=1).to(gradient.dtype)
+        mean = state["exp_avg"].lerp_(gradient, (1 - beta1) * present)
+        square = state["exp_avg_sq"].lerp_(gradient.square_(), (1 - beta2) * present)
+        # Of m' / (sqrt(v') + eps) the corrections are taken out, and all is done in the gradient's
+        # memory: with a thousand styles, passes and fresh tensors are what takes the time.
+        correction = (1 - beta2**steps).sqrt()
+        update = torch.sqrt(square, out=gradient).add_(group["eps"] * correction)
+        torch.div(mean, update, out=update)
+        update *= -group["lr"] * present * correction / (1 - beta1**steps)
+        changes = update.split([row.shape[1] for row in self.rows], dim=1)
+        for row, change in zip(self.rows, changes, strict=True):
+            row += change
