@@ -30,8 +30,23 @@ def compose(*overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice: str) -> None:
+    if choice == "hydra/launcher=slurm":
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     cfg = compose(choice, "run_dir=somewhere", "data.content_dir=a", "data.style_dir=b")
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def test_slurm_gets_a_task_for_each_device() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    overrides = ["hydra/launcher=slurm", "trainer=ddp", "trainer.num_nodes=4", "trainer.devices=8"]
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        launcher = hydra.compose("train", overrides, return_hydra_config=True).hydra.launcher
+    assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (4, 8, 8)
+
+
+def test_slurm_without_its_plugin_names_it() -> None:
+    error = ConfigCompositionException("Could not load 'hydra/launcher/submitit_slurm'.")
+    assert "pip install 'polystyle[slurm]'" in explain(error)
 
 
 @pytest.mark.parametrize("group", ["data", "loss", "loss.vgg", "model", "trainer"])

@@ -19,6 +19,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from polystyle.devices import (
+    check_devices,
+    end_other_processes,
+    is_first_process,
+    let_the_first_process_speak,
+    share_run_name,
+)
+
 if TYPE_CHECKING:
     from polystyle.model_file import Model
     from polystyle.module import MultiStyleModule
@@ -35,19 +43,41 @@ def main() -> None:
     # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
+        share_run_name()
+        if not is_first_process():
+            # The first one writes Hydra's files.
+            sys.argv += ["hydra/job_logging=none", "hydra.output_subdir=null"]
+            # Lightning added overrides, too, and there must be no flags in between.
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda each: bool(re.match("[^-].*=", each)))
         run()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        let_the_first_process_speak()
         sys.exit(f"polystyle-train: {explain(error)}")
+    except RuntimeError as error:
+        if "submitit" not in sys.modules:
+            raise
+        # A job on the cluster failed. Its reason stands last, after the log that it quotes.
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        sys.exit(f"polystyle-train: {': '.join(dict.fromkeys([lines[0], lines[-1]]))}")
     except KeyboardInterrupt:
-        print("polystyle-train: stopped before training began", file=sys.stderr)
+        if "submitit" in sys.modules:
+            sys.exit("polystyle-train: waits no longer; submitted jobs go on: see squeue --me")
+        if is_first_process():
+            print("polystyle-train: stopped before training began", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://polystyle.configs", config_name="train")
 def run(cfg: DictConfig) -> None:
+    if not is_first_process():
+        logging.disable()
+        warnings.simplefilter("ignore")
     try:
         train(cfg)
-    except (InstantiationException, ValueError, OSError) as error:
+    except Exception as error:
+        let_the_first_process_speak()
+        if not isinstance(error, InstantiationException | ValueError | OSError):
+            raise
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
         if isinstance(error, InstantiationException) and isinstance(
             error.__cause__, ValueError | OSError
@@ -61,6 +91,8 @@ def explain(error: Exception) -> str:
     # Hydra names its search path, in more lines than the error itself.
     message = " ".join(str(error).split("Config search path")[0].split())
     unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if "'hydra/launcher/submitit_" in message:
+        return f"{message} It needs the plugin: pip install 'polystyle[slurm]'"
     if not unknown:
         return message
     key = unknown[1]
@@ -100,6 +132,7 @@ def train(cfg: DictConfig) -> None:
     base = load_base(cfg)
 
     import lightning.pytorch as pl
+    import torch
     from lightning.fabric.utilities.warnings import PossibleUserWarning
 
     # Lightning's hints are for people who write loops; ours are in the configuration.
@@ -107,7 +140,14 @@ def train(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # on a single core
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # By torch 2.15; earlier ones don't know the new name.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    for chatty in ("lightning.pytorch", "lightning.fabric.utilities.distributed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # torch.compile without a GPU, where a CUDA toolkit is installed.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # TF32 where a GPU has it: 10 bits of products that are summed in float32.
+    torch.set_float32_matmul_precision("high")
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data, _convert_="all")
@@ -134,10 +174,14 @@ def train(cfg: DictConfig) -> None:
         # A run shorter than the interval is validated once, at its end.
         val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
     )
+    check_devices(trainer, data.batch_size)
     if trainer.logger:
         text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
         trainer.logger.experiment.add_text("configuration", text)
 
+    devices = str(trainer.strategy.root_device)
+    if trainer.world_size > 1:
+        devices = f"{trainer.world_size} devices ({trainer.strategy.root_device.type})"
     names = ", ".join(data.style_names)
     if base:
         old = f"{len(base.style_names)} styles of {cfg.model_file}"
@@ -147,7 +191,7 @@ def train(cfg: DictConfig) -> None:
     log.info(
         f"{len(data.train_paths)} photos to train on, {len(data.val_paths)} held out\n"
         f"{cfg.trainer.max_steps} steps of {data.batch_size} images at {data.image_size} pixels, "
-        f"{trainer.precision} on {trainer.strategy.root_device}\n"
+        f"{trainer.precision} on {devices}\n"
         f"Writing to {run_dir}"
     )
     styles = data.style_names if base else ["all"]
@@ -161,8 +205,12 @@ def train(cfg: DictConfig) -> None:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
+        end_other_processes(trainer)
         log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
         sys.exit(128 + signal.SIGINT)
+    except Exception:
+        end_other_processes(trainer)
+        raise
     if trainer.fast_dev_run:
         log.info("One step and one validation work: leave out trainer.fast_dev_run to train")
         return
@@ -173,7 +221,8 @@ def train(cfg: DictConfig) -> None:
         log.info(f"Made {run_dir / 'model.safetensors'}: the {old} as they were, and {names}")
     log.info(made(run_dir, styles))
     stop = callbacks.get("stop_on_signal")
-    if stop and stop.received:
+    # A second process that failed would have Lightning, or torchrun, kill the first.
+    if stop and stop.received and trainer.is_global_zero:
         overrides = [
             override
             for override in HydraConfig.get().overrides.task
