@@ -177,9 +177,10 @@ class ProgressBar(TQDMProgressBar):
             bar.set_postfix(self.get_metrics(trainer, pl_module), refresh=False)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return {name.removeprefix("train/"): value for name, value in metrics.items()}
+        # Not by log(prog_bar=True): Lightning would wait for those numbers after every step.
+        logged = trainer.callback_metrics
+        names = [name for name in ("content_loss", "style_loss") if f"train/{name}" in logged]
+        return {name: float(logged[f"train/{name}"]) for name in names}
 
 
 class StopOnSignal(Callback):

@@ -134,8 +134,7 @@ class MultiStyleModule(LightningModule):
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self.log_step()
             for name, values in losses.items():
-                shown = name in ("content_loss", "style_loss")
-                self.log(f"train/{name}", values.mean(), prog_bar=shown, sync_dist=True)
+                self.log(f"train/{name}", values.mean(), sync_dist=True)
         return losses["loss"].mean()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
