@@ -490,11 +490,12 @@ def loader_batches(
     place = {"global_rank": 0, "world_size": 1} | place
     data.trainer = SimpleNamespace(
         global_step=step,
+        max_steps=10,
         accumulate_grad_batches=accumulate,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         **place,
     )
-    batches = islice(data.train_dataloader(), count)
+    batches = map(data.on_before_batch_transfer, islice(data.train_dataloader(), count))
     return [data.on_after_batch_transfer(batch, 0) for batch in batches]
 
 
@@ -523,6 +524,23 @@ def test_batches_are_the_same_with_any_number_of_workers(photos: Path, paintings
     for num_workers in (1, 3):
         data = make_data(photos, paintings, num_workers=num_workers)
         assert equal(here, loader_batches(data, 7)), num_workers
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_share_of_the_steps_sees_the_same_crops_at_half_the_size(
+    photos: Path, paintings: Path, accumulate: int
+) -> None:
+    whole = loader_batches(make_data(photos, paintings, image_size=64), 10 * accumulate)
+    data = make_data(photos, paintings, image_size=64, small_share=0.3)
+    assert data.crop_sizes == [32, 64]
+    grown = loader_batches(data, 10 * accumulate, accumulate=accumulate)
+    small = 3 * accumulate
+    assert [batch["content"].shape[-1] for batch in grown[: small + 1]] == [32] * small + [64]
+    assert equal(grown[small:], whole[small:])
+    for batch, large in zip(grown[:small], whole[:small], strict=True):
+        shrunk = torch.nn.functional.avg_pool2d(large["content"], 2)
+        assert (batch["content"] - shrunk).abs().mean() < 0.02
+        assert torch.equal(batch["style"], large["style"])
 
 
 def test_a_resumed_run_goes_on_with_the_next_batch(photos: Path, paintings: Path) -> None:

@@ -61,6 +61,22 @@ def test_each_style_steps_like_an_adam_that_only_sees_the_batches_it_is_in(
             torch.testing.assert_close(row[style].detach(), parameter.detach(), rtol=1e-9, atol=0)
 
 
+def test_rows_learn_at_a_rate_of_their_own() -> None:
+    shared, rows = make_parameters()
+    slow = StyleAdam(copy.deepcopy(shared), copy.deepcopy(rows), lr=0.01)
+    fast = StyleAdam(shared, rows, lr=0.01, row_rate=5.0)
+    before = [parameter.detach().clone() for parameter in (*shared, *rows)]
+    set_gradients([*shared, *rows])
+    (group,) = slow.param_groups
+    for parameter, twin in zip([*shared, *rows], group["params"], strict=True):
+        twin.grad = parameter.grad.clone()
+    slow.step()
+    fast.step()
+    for was, quick, twin in zip(before, [*shared, *rows], group["params"], strict=True):
+        times = 1 if quick is shared[0] else 5
+        torch.testing.assert_close(quick - was, times * (twin - was))
+
+
 def test_an_absent_style_keeps_its_values_and_moments_bit_for_bit() -> None:
     shared, rows = make_parameters()
     optimizer = StyleAdam(shared, rows, lr=0.01)

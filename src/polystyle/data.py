@@ -105,8 +105,9 @@ class TrainingImages(Dataset):
     """Endless training samples; sample i is a pure function of (seed, i).
 
     Each is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25 to
-    100 % of a photo, flipped half of the time, and the style to paint it in. A photo that can't be
-    read is named once, and the next readable one in the list takes its place.
+    100 % of a photo, flipped half of the time, and the style to paint it in. Of the samples before
+    `small_until` the crop is half as large. A photo that can't be read is named once, and the next
+    readable one in the list takes its place.
     """
 
     def __init__(
@@ -116,23 +117,25 @@ class TrainingImages(Dataset):
         self.num_styles = num_styles
         self.image_size = image_size
         self.seed = seed
+        self.small_until = 0
         # Shared by the loader's workers, so that a file is named once and not once for each.
         self.named = torch.zeros(len(photos), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, sample: int) -> dict[str, Tensor | int]:
         crop = RandomCrop.draw(self.seed, sample)
         first = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
-        pixels = torch.from_numpy(self.readable_square(first, crop))
+        size = self.image_size // (2 if sample < self.small_until else 1)
+        pixels = torch.from_numpy(self.readable_square(first, crop, size))
         return {
             "pixels": pixels.flip(1) if crop.flip else pixels,
             "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
         }
 
-    def readable_square(self, index: int, crop: RandomCrop) -> np.ndarray:
+    def readable_square(self, index: int, crop: RandomCrop, size: int) -> np.ndarray:
         for candidate in range(index, index + len(self.photos)):
             candidate %= len(self.photos)
             try:
-                return load_square(self.photos[candidate], crop.box, self.image_size)
+                return load_square(self.photos[candidate], crop.box, size)
             except OSError as error:
                 if not self.named[candidate]:
                     self.named[candidate] = True
@@ -142,13 +145,18 @@ class TrainingImages(Dataset):
 
 class TrainingCrops(Dataset):
     """The samples of `TrainingImages`, but for the pixels, which are in a `DeviceCache`:
-    ``{"photo": int, "box": [3] float32 (left, top, side), "flip": bool, "style": int}``.
+    ``{"photo": int, "box": [3] float32 (left, top, side), "flip": bool, "size": int (of the crop),
+    "style": int}``.
     """
 
-    def __init__(self, photos: Sequence[PreparedPhoto], num_styles: int, seed: int) -> None:
+    def __init__(
+        self, photos: Sequence[PreparedPhoto], num_styles: int, image_size: int, seed: int
+    ) -> None:
         self.photos = photos
         self.num_styles = num_styles
+        self.image_size = image_size
         self.seed = seed
+        self.small_until = 0
 
     def __getitem__(self, sample: int) -> dict[str, Tensor | int | bool]:
         crop = RandomCrop.draw(self.seed, sample)
@@ -158,6 +166,7 @@ class TrainingCrops(Dataset):
             "photo": index,
             "box": torch.tensor([left, top, right - left], dtype=torch.float32),
             "flip": crop.flip,
+            "size": self.image_size // (2 if sample < self.small_until else 1),
             "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
         }
 
@@ -315,6 +324,8 @@ class StyleTransferData(LightningDataModule):
             photo row is the only style.
         image_size: side of the square training crops, in pixels.
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
+        small_share: share of the steps, the first ones, whose crops are half as large: what is
+            coarse is learned there at a quarter of the cost.
         batch_size: photos in a step, on all devices together.
         num_workers: processes that load photos for each device; None shares the cores between the
             devices. Changes speed, never a result.
@@ -343,6 +354,7 @@ class StyleTransferData(LightningDataModule):
         style_dir: str | None,
         image_size: int = 256,
         style_size: int = 256,
+        small_share: float = 0.0,
         batch_size: int = 4,
         num_workers: int | None = None,
         val_fraction: float = 0.05,
@@ -364,6 +376,10 @@ class StyleTransferData(LightningDataModule):
                 raise ValueError(f"data.{name} must be at least {least}, not {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be in [0, 1), not {val_fraction}")
+        if not 0 <= small_share <= 1:
+            raise ValueError(f"data.small_share must be in [0, 1], not {small_share}")
+        if small_share and image_size < 32:
+            raise ValueError(f"half of data.image_size={image_size} is too small: 16 is the least")
         if cache not in (None, "device"):
             raise ValueError(f"data.cache must be null or device, not {cache}")
         if cache and not is_prepared(Path(content_dir)):
@@ -373,6 +389,7 @@ class StyleTransferData(LightningDataModule):
             )
         self.image_size = image_size
         self.style_size = style_size
+        self.small_share = small_share
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.num_val_photos = num_val_photos
@@ -436,6 +453,11 @@ class StyleTransferData(LightningDataModule):
         )
         self.training_images[0]  # a run whose photos are all unreadable ends before it begins
 
+    @property
+    def crop_sizes(self) -> list[int]:
+        """The sizes of a run's training crops, one after the other, in pixels."""
+        return [self.image_size // 2] * (self.small_share > 0) + [self.image_size]
+
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages`, or of `TrainingCrops` if the photos are on the device, from
         the trainer's step on, without end. `on_after_batch_transfer` finishes them.
@@ -456,15 +478,17 @@ class StyleTransferData(LightningDataModule):
             self.device_cache = DeviceCache(
                 self.train_paths, trainer.strategy.root_device, trainer.global_rank == 0
             )
-            samples = TrainingCrops(self.train_paths, len(self.style_names), self.seed)
+            samples = TrainingCrops(
+                self.train_paths, len(self.style_names), self.image_size, self.seed
+            )
+            workers = 0  # there is nothing to load
         else:
             samples = self.training_images
-        if self.cache:
-            workers = 0  # there is nothing to load
-        elif self.num_workers is None:
-            workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
-        else:
             workers = self.num_workers
+            if workers is None:
+                workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
+        small_steps = round(self.small_share * trainer.max_steps)
+        samples.small_until = small_steps * trainer.accumulate_grad_batches * self.batch_size
         return DataLoader(
             samples,
             batch_size=sampler.share,
@@ -475,6 +499,14 @@ class StyleTransferData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def on_before_batch_transfer(
+        self, batch: dict[str, Tensor], dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """The size of a batch's crops is read before the device has it: nobody waits."""
+        if "size" in batch:
+            self.crop_size = int(batch["size"][0])
+        return {name: values for name, values in batch.items() if name != "size"}
+
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
@@ -484,7 +516,7 @@ class StyleTransferData(LightningDataModule):
         if "pixels" in batch:
             content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
         elif "photo" in batch:
-            content = self.device_cache.crop(batch, self.image_size)
+            content = self.device_cache.crop(batch, self.crop_size)
         else:
             return batch
         return {"content": content, "style": batch["style"]}

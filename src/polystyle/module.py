@@ -27,7 +27,7 @@ class MultiStyleModule(LightningModule):
         loss: the perceptual loss. Its Gram targets are computed from the datamodule's paintings
             when training starts.
         width, init_std: see `TransformerNet`.
-        learning_rate: Adam's.
+        learning_rate, row_rate: see `StyleAdam`.
         scheduler: makes a scheduler, stepped every step, from the optimizer; None keeps the
             learning rate constant, as published.
         base: a trained network to add the styles to. Its convolutions and its own styles stay as
@@ -48,6 +48,7 @@ class MultiStyleModule(LightningModule):
         width: float = 1.0,
         init_std: float | None = None,
         learning_rate: float = 1e-3,
+        row_rate: float = 4.0,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         base: Model | None = None,
         compile: bool = True,
@@ -64,6 +65,7 @@ class MultiStyleModule(LightningModule):
         self.net.to(memory_format=torch.channels_last)
         self.loss = loss
         self.learning_rate = learning_rate
+        self.row_rate = row_rate
         self.scheduler = scheduler
         self.compile_step = compile
         self.training_losses = self.losses
@@ -82,17 +84,18 @@ class MultiStyleModule(LightningModule):
     def compile_losses(self) -> None:
         """Compile the step, forward and backward: about a half less memory traffic."""
         data = self.trainer.datamodule
-        batch = data.batch_size // self.trainer.world_size
-        content = torch.rand(batch, 3, data.image_size, data.image_size)
-        style = torch.zeros(batch, dtype=torch.long)
+        count = data.batch_size // self.trainer.world_size
+        style = torch.zeros(count, dtype=torch.long, device=self.device)
+        trained = [each for each in self.net.parameters() if each.requires_grad]
+        compiled = torch.compile(self.losses, dynamic=False)
         log.info("Compiling the training step (model.compile=false leaves it as it is)")
         started_at = time.monotonic()
-        compiled = torch.compile(self.losses, dynamic=False)
         try:
-            with self.trainer.precision_plugin.train_step_context():
-                losses = compiled(content.to(self.device), style.to(self.device))
-            trained = [each for each in self.net.parameters() if each.requires_grad]
-            torch.autograd.grad(losses["loss"].mean(), trained)
+            for size in data.crop_sizes:
+                content = torch.zeros(count, 3, size, size, device=self.device)
+                with self.trainer.precision_plugin.train_step_context():
+                    loss = compiled(content, style)["loss"].mean()
+                torch.autograd.grad(loss, trained)
         except Exception as error:
             # Dynamo, its backends and their toolchains fail in as many ways as there are of them.
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -158,6 +161,7 @@ class MultiStyleModule(LightningModule):
             shared=[each for name, each in parameters.items() if name not in names],
             rows=[each for name, each in parameters.items() if name in names],
             lr=self.learning_rate,
+            row_rate=self.row_rate,
         )
         if self.scheduler is None:
             return optimizer

@@ -1,8 +1,8 @@
 """The prepared set: a folder of photos as a few tar files, small enough to be read fast.
 
 The shards follow the WebDataset convention (a tar file of JPEGs, each with a key of its own), so
-other programs stream them; `prepared.json` is an index in wids' format with one more entry, where
-each photo is, so that any photo is one read away. Imports no torch.
+other programs stream them; `prepared.json` says where each photo is, so that any photo is one read
+away. Imports no torch.
 """
 
 import io

@@ -18,11 +18,20 @@ class StyleAdam(Adam):
     Args:
         shared: parameters that every style shares: torch's own (fused) Adam steps them.
         rows: gamma and beta of every layer, each ``[N, C]``.
-        lr: learning rate of both.
+        lr: learning rate.
+        row_rate: how many times the learning rate of the shared parameters the rows have. A row
+            takes few steps where styles are many, and bears long ones.
     """
 
-    def __init__(self, shared: Iterable[Parameter], rows: Iterable[Parameter], lr: float) -> None:
+    def __init__(
+        self,
+        shared: Iterable[Parameter],
+        rows: Iterable[Parameter],
+        lr: float,
+        row_rate: float = 1.0,
+    ) -> None:
         self.rows = list(rows)
+        self.row_rate = row_rate
         super().__init__([*shared, *self.rows], lr=lr, fused=True)
         # Fused Adam would unscale float16's gradients by itself, but not those of the rows.
         self._step_supports_amp_scaling = False
@@ -63,7 +72,7 @@ class StyleAdam(Adam):
         correction = (1 - beta2**steps).sqrt()
         update = torch.sqrt(square, out=gradient).add_(group["eps"] * correction)
         torch.div(mean, update, out=update)
-        update *= -group["lr"] * present * correction / (1 - beta1**steps)
+        update *= -self.row_rate * group["lr"] * present * correction / (1 - beta1**steps)
         changes = update.split([row.shape[1] for row in self.rows], dim=1)
         for row, change in zip(self.rows, changes, strict=True):
             row += change
