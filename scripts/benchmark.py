@@ -37,7 +37,7 @@ from tqdm import tqdm
 from polystyle.data import StyleTransferData
 from polystyle.losses import gram_matrix
 from polystyle.model_file import Model
-from polystyle.module import MultiStyleModule
+from polystyle.module import MultiStyleModule, channels_last
 from polystyle.painter import Painter
 from polystyle.train import best_precision
 from polystyle.transformer_net import TransformerNet
@@ -114,18 +114,21 @@ def shown(value: str | float | None) -> str:
 
 
 def in_turns(
-    candidates: dict[str, Callable[[], object]], repeats: int, device: torch.device
+    candidates: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    warm_up: int = 2,
 ) -> dict[str, float]:
-    """Median seconds of each, after two turns that don't count."""
+    """Median seconds of each, after some turns that don't count."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    with tqdm(total=(repeats + 2) * len(candidates), disable=None, leave=False) as progress:
-        for turn in range(repeats + 2):
+    with tqdm(total=(repeats + warm_up) * len(candidates), disable=None, leave=False) as progress:
+        for turn in range(repeats + warm_up):
             for name, candidate in candidates.items():
                 synchronize(device)
                 started_at = time.perf_counter()
                 candidate()
                 synchronize(device)
-                if turn >= 2:
+                if turn >= warm_up:
                     seconds[name].append(time.perf_counter() - started_at)
                 progress.update()
     return {name: statistics.median(each) for name, each in seconds.items()}
@@ -278,7 +281,7 @@ class Benchmark:
     def our_step(self, num_styles: int, precision: str, compile: bool) -> Callable[[], None]:
         step = OurStep(self.module(num_styles), precision, compile)
         style = self.style(num_styles)
-        return lambda: step(self.content, style)
+        return lambda: step(channels_last(self.content), style)
 
     def steps(self) -> list[Row]:
         """The whole step: published, ours as it is, and ours without one thing or another."""
@@ -318,7 +321,7 @@ class Benchmark:
     def pieces(self) -> list[Row]:
         """Where the time goes: each part by itself, compiled like the whole."""
         module, style = self.module(10), self.style(10)
-        content = self.content.contiguous(memory_format=torch.channels_last)
+        content = channels_last(self.content)
         stylized = content.clone().requires_grad_()
         optimizer = module.configure_optimizers()["optimizer"]
         layers = {"relu3_3": 1, **dict.fromkeys(STYLE_LAYERS, 1)}
@@ -481,7 +484,9 @@ class Benchmark:
                 candidates[size, len(styles)] = lambda photo=photo, styles=styles: [
                     painter(photo, style) for style in styles
                 ]
-        seconds = in_turns(candidates, 1 if self.device.type == "cpu" else 5, self.device)
+        # On a CPU each takes seconds to minutes.
+        turns = (1, 0) if self.device.type == "cpu" else (5, 2)
+        seconds = in_turns(candidates, turns[0], self.device, warm_up=turns[1])
         return [
             {"pixels": f"{size} x {size}", "styles": str(styles), "paintings/s": styles / each}
             for (size, styles), each in seconds.items()

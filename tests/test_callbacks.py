@@ -81,14 +81,16 @@ def test_the_photo_rows_painting_is_a_white_cell(
     assert (cell(grid, 0, 3) != 1).any()
 
 
-def model_file_trainer(data: StyleTransferData) -> SimpleNamespace:
-    return SimpleNamespace(
+def write_model(callback: ModelFile, data: StyleTransferData, module: MultiStyleModule) -> None:
+    trainer = SimpleNamespace(
         datamodule=data,
         global_step=5,
         is_global_zero=True,
         fast_dev_run=False,
         sanity_checking=False,
     )
+    callback.on_fit_start(trainer, module)
+    callback.on_validation_end(trainer, module)
 
 
 def test_the_model_file_has_a_thumbnail_of_each_painting(
@@ -99,7 +101,7 @@ def test_the_model_file_has_a_thumbnail_of_each_painting(
         "haze": torch.rand(3, 300, 100),
         "rust": None,
     }
-    ModelFile(tmp_path / "some.safetensors").write(model_file_trainer(data), module)
+    write_model(ModelFile(tmp_path / "some.safetensors"), data, module)
     thumbnails = load_model(tmp_path / "some.safetensors").thumbnails
     assert thumbnails.keys() == {"dots", "haze"}
     small = {name: Image.open(BytesIO(jpeg)) for name, jpeg in thumbnails.items()}
@@ -114,13 +116,12 @@ def test_the_header_tells_each_time_that_styles_were_added(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
     path = tmp_path / "some.safetensors"
-    trainer = model_file_trainer(data)
-    ModelFile(path, {"seed": 3}).write(trainer, module)
+    write_model(ModelFile(path, {"seed": 3}), data, module)
     assert load_model(path).training == {"seed": 3, "step": 5}
     for seed, name in enumerate(("wave", "sand")):
         adds = MultiStyleModule([name], loss=module.loss, base=load_model(path), compile=False)
         data.paintings = {name: torch.rand(3, 40, 40)}
-        ModelFile(path, {"seed": seed}).write(trainer, adds)
+        write_model(ModelFile(path, {"seed": seed}), data, adds)
     model = load_model(path)
     assert model.style_names == ["dots", "haze", "rust", "wave", "sand"]
     assert model.thumbnails.keys() == set(model.style_names)

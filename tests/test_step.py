@@ -99,7 +99,16 @@ def test_the_compiled_step_is_the_published_one(
     check(module, losses, plain, BFLOAT16)
 
 
-def test_training_is_compiled_and_goes_on_without_a_compiler(tmp_path: Path) -> None:
+def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=3")
+    result = run(["env", "TORCH_LOGS=recompiles", *command], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Compiled in " in result.stdout
+    assert "ecompil" not in result.stderr
+
+
+def test_training_goes_on_without_a_compiler(tmp_path: Path) -> None:
     make_folders(tmp_path)
     command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=1")
     # Nothing out of the cache of earlier compilations: that needs no compiler.

@@ -94,6 +94,13 @@ class ModelFile(Callback):
         self.path = Path(path)
         self.training = dict(training or {})
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.thumbnails = {
+            name: thumbnail(painting)
+            for name, painting in trainer.datamodule.paintings.items()
+            if painting is not None
+        }
+
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
             training = {**self.training, "step": trainer.global_step}
@@ -102,15 +109,8 @@ class ModelFile(Callback):
                 added = {"styles": module.style_names, **training}
                 earlier = model.training.get("added", [])
                 training = {**model.training, "added": [*earlier, added]}
-            thumbnails = {
-                name: thumbnail(painting)
-                for name, painting in trainer.datamodule.paintings.items()
-                if painting is not None
-            }
-            save_model(
-                self.path,
-                replace(model, training=training, thumbnails=model.thumbnails | thumbnails),
-            )
+            thumbnails = model.thumbnails | self.thumbnails
+            save_model(self.path, replace(model, training=training, thumbnails=thumbnails))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)

@@ -61,7 +61,6 @@ class MultiStyleModule(LightningModule):
             self.net = with_new_styles(base, self.style_names)
         else:
             self.net = TransformerNet(len(self.style_names), width, init_std)
-        # Convolutions in bfloat16 run about twice as fast on this layout, on CPUs and on GPUs.
         self.net.to(memory_format=torch.channels_last)
         self.loss = loss
         self.learning_rate = learning_rate
@@ -92,7 +91,7 @@ class MultiStyleModule(LightningModule):
         started_at = time.monotonic()
         try:
             for size in data.crop_sizes:
-                content = torch.zeros(count, 3, size, size, device=self.device)
+                content = channels_last(torch.zeros(count, 3, size, size, device=self.device))
                 with self.trainer.precision_plugin.train_step_context():
                     loss = compiled(content, style)["loss"].mean()
                 torch.autograd.grad(loss, trained)
@@ -128,11 +127,10 @@ class MultiStyleModule(LightningModule):
 
     def losses(self, content: Tensor, style: Tensor) -> dict[str, Tensor]:
         """Paint, and compare: the loss of each image, ``[B]``, by name."""
-        content = content.contiguous(memory_format=torch.channels_last)
         return self.loss(content, self(content, style), style)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        losses = self.training_losses(batch["content"], batch["style"])
+        losses = self.training_losses(channels_last(batch["content"]), batch["style"])
         # A GPU must not wait for numbers that nobody looks at.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self.log_step()
@@ -144,7 +142,7 @@ class MultiStyleModule(LightningModule):
         # Every device validates everything, so there is nothing to sum over devices.
         self.log_step()
         count = len(batch["style"])
-        losses = self.losses(batch["content"], batch["style"])
+        losses = self.losses(channels_last(batch["content"]), batch["style"])
         for name, values in losses.items():
             self.log(f"val/{name}", values.mean(), batch_size=count)
         name = self.style_names[batch_idx]
@@ -209,6 +207,11 @@ class MultiStyleModule(LightningModule):
             raise ValueError("the checkpoint trains a whole network: leave out model_file")
         if was != now:
             raise ValueError("the checkpoint adds styles to another network than model_file")
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The layout in which convolutions in bfloat16 run about twice as fast, on CPUs and on GPUs."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def with_new_styles(base: Model, style_names: Sequence[str]) -> TransformerNet:
