@@ -27,8 +27,8 @@ from polystyle.vgg import VGG16
 RECIPES = {
     "published": {},
     "one cycle": {"one_cycle": True},
-    "one cycle, row_rate 4": {"one_cycle": True, "row_rate": 4.0},
-    "fast": {"one_cycle": True, "row_rate": 4.0, "small_share": 0.6},
+    "one cycle, row_rate 10": {"one_cycle": True, "row_rate": 10.0},
+    "fast": {"one_cycle": True, "row_rate": 10.0, "small_share": 0.6},
 }
 
 

@@ -48,7 +48,7 @@ class MultiStyleModule(LightningModule):
         width: float = 1.0,
         init_std: float | None = None,
         learning_rate: float = 1e-3,
-        row_rate: float = 4.0,
+        row_rate: float = 10.0,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         base: Model | None = None,
         compile: bool = True,
