@@ -53,14 +53,16 @@ def main() -> None:
             curves[name].append((seconds, losses["loss"]))
             shown = ", ".join(f"{each} {value:.3f}" for each, value in losses.items())
             print(f"{name}: step {step}, {seconds:.0f} s: {shown}", flush=True)
-    target_seconds, target = curves[args.recipes[0]][-1]
+    _, target = curves[args.recipes[0]][-1]
+    reached = {
+        name: next((seconds for seconds, loss in curve if loss <= target), None)
+        for name, curve in curves.items()
+    }
     for name, curve in curves.items():
-        seconds = next((seconds for seconds, loss in curve if loss <= target), None)
-        when = (
-            f"after {seconds:.0f} s, {target_seconds / seconds:.1f} times as soon"
-            if seconds
-            else "never"
-        )
+        when = "never"
+        if reached[name] is not None:
+            sooner = reached[args.recipes[0]] / reached[name]
+            when = f"after {reached[name]:.0f} s, {sooner:.1f} times as soon"
         print(f"{name}: loss {target:.3f} {when}; at the end {curve[-1][1]:.3f}")
 
 
