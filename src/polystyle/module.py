@@ -81,7 +81,7 @@ class MultiStyleModule(LightningModule):
             self.compile_losses()
 
     def compile_losses(self) -> None:
-        """Compile the step, forward and backward: about a half less memory traffic."""
+        """Compile the step, forward and backward, for every size of crop."""
         data = self.trainer.datamodule
         count = data.batch_size // self.trainer.world_size
         style = torch.zeros(count, dtype=torch.long, device=self.device)
