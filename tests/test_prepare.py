@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from polystyle import prepared
-from polystyle.data import DeviceCache, StyleTransferData
+from polystyle.data import StyleTransferData
+from polystyle.device_cache import DeviceCache
 from polystyle.pictures import load_image
 from polystyle.prepare import encode_photo, main, prepare
 from polystyle.prepared import INDEX, find_photos, is_prepared, read_prepared
@@ -384,7 +385,7 @@ def test_a_cache_that_cannot_be_is_refused(
     with pytest.raises(ValueError, match=r"needs a prepared set, and .*photos is none: make one"):
         make_data(photos, cache="device")
     prepare(photos, output, 32)
-    monkeypatch.setattr("polystyle.data.free_memory", lambda device: 20_000)
+    monkeypatch.setattr("polystyle.device_cache.free_memory", lambda device: 20_000)
     with pytest.raises(ValueError, match=r"needs 6\.\d+e-05 GB on cpu, of which 2e-05 GB are free"):
         batches(make_data(output, cache="device"), 1)
 

@@ -209,6 +209,7 @@ def train(cfg: DictConfig) -> None:
         log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
         sys.exit(128 + signal.SIGINT)
     except Exception:
+        # Whatever it was: it goes on its way, but the others must not wait for this process.
         end_other_processes(trainer)
         raise
     if trainer.fast_dev_run:
