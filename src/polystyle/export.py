@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polystyle.whole_file import whole_file
+
 if TYPE_CHECKING:
     import onnx
 
@@ -111,9 +113,8 @@ def export(
             )
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f"{output.name}.part")
-    partial.write_bytes(data)
-    partial.replace(output)
+    with whole_file(output) as partial:
+        partial.write_bytes(data)
     count = trained.net.num_styles
     print(
         f"Exported {output}: {len(data) / 1e6:.1f} MB, {precision}, "

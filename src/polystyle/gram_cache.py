@@ -1,7 +1,6 @@
 """The paintings' Gram matrices on disk: they are constants, so no run need compute them twice."""
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from polystyle.model_file import read_safetensors
 from polystyle.vgg import VGG16
+from polystyle.whole_file import whole_file
 
 
 class GramCache:
@@ -53,11 +53,8 @@ class GramCache:
 
     def write(self, image: Tensor, grams: Mapping[str, Tensor]) -> None:
         """Keep Gram matrices, if the disk lets us; see `read`."""
-        path = self.path(image)
-        # Several devices may write the same painting's.
-        partial = path.with_suffix(f".{os.getpid()}.part")
         plain = {name: gram.cpu().contiguous() for name, gram in grams.items()}
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(save(plain))
-            partial.replace(path)
+            with whole_file(self.path(image)) as partial:
+                partial.write_bytes(save(plain))

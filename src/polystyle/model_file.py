@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from polystyle.transformer_net import TransformerNet
+from polystyle.whole_file import whole_file
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 1
@@ -76,9 +77,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     # safetensors writes what lies in memory, so channels_last weights are laid out anew.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(save(plain, metadata=dict(header)))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(save(plain, metadata=dict(header)))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

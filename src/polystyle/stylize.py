@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polystyle.blends import blend_grid, check_steps, parse_styles, split_masks, sweep
+from polystyle.whole_file import whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -407,12 +408,8 @@ class Easel:
         file_format = Image.registered_extensions().get(path.suffix.lower())
         if file_format not in Image.SAVE:
             raise OSError(f"Pillow reads {path.suffix}, but doesn't write it")
-        partial = path.with_name(f"{path.name}.part")
-        try:
+        with whole_file(path) as partial:
             picture.save(partial, file_format, quality=95, icc_profile=rgb_profile(photo))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         self.written.append(path)
 
 

@@ -1,7 +1,6 @@
 """The frozen VGG-16 whose features the losses compare, and where its weights come from."""
 
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
+
+from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -168,10 +169,8 @@ def find_weights() -> Path:
     downloaded = folder / Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
     weights = read_weights(downloaded) if downloaded.is_file() else fetch_weights()
     folder.mkdir(parents=True, exist_ok=True)
-    # Written beside and renamed: two runs starting together both end with a whole file.
-    partial = folder / f"{CHECKPOINT_NAME}.{os.getpid()}.part"
-    partial.write_bytes(save(weights))
-    partial.replace(saved)
+    with whole_file(saved) as partial:
+        partial.write_bytes(save(weights))
     log.info(f"VGG-16: saved {saved} ({saved.stat().st_size / 1e6:.1f} MB)")
     return saved
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.whole_file import whole_file
 
 try:
     import av
@@ -151,10 +152,10 @@ def stylize_video(
     if first is None:
         raise OSError(f"{source} can't be read as a video: none of its frames can be decoded")
 
-    unfinished = target.with_name(f"{target.name}.part")
     num_painted, small = 0, None
     try:
         with (
+            whole_file(target) as unfinished,
             VideoReader(source) as reader,
             av.open(unfinished.absolute(), "w", format=FORMATS[target.suffix.lower()][0]) as file,
             tqdm(
@@ -178,11 +179,8 @@ def stylize_video(
                 num_painted += 1
                 progress.update()
             writer.finish()
-        unfinished.replace(target)
     except av.FFmpegError as error:  # the reader lets none out
         raise OSError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     if reader.damage:
         raise OSError(f"{source} is damaged: {reader.damage}. {target} holds the rest")
     return num_painted
