@@ -88,6 +88,7 @@ def write_model(callback: ModelFile, data: StyleTransferData, module: MultiStyle
         is_global_zero=True,
         fast_dev_run=False,
         sanity_checking=False,
+        optimizers=[SimpleNamespace(skipped_in_a_row=0)],
     )
     callback.on_fit_start(trainer, module)
     callback.on_validation_end(trainer, module)

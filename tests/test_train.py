@@ -11,12 +11,10 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from torch import nn
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.model_file import load_model
-from polystyle.module import MultiStyleModule
-from polystyle.train import best_precision, checked_step, find_checkpoint, train
+from polystyle.train import best_precision, train
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")
 
@@ -157,7 +155,7 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
     [
         ("ckpt_path=nothing.ckpt", "ckpt_path: there is no file nothing.ckpt"),
         ("loss.vgg.weights=nothing.pth", "no file of VGG-16 weights at nothing.pth"),
-        ("loss.vgg.pooling=sum", "pooling must be max or average, not 'sum'"),
+        ("loss.vgg.pooling=sum", "loss.vgg.pooling must be max or average, not 'sum'"),
         ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
         ("model.width=0", "width must be over 0, not 0"),
         ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, not -1"),
@@ -213,38 +211,6 @@ def test_a_sweep_trains_one_run_for_each_value(folders: Path) -> None:
     ]
     assert weights == [2, 5]
     assert all((folders / f"sweep/{number}/model.safetensors").exists() for number in range(2))
-
-
-def test_find_checkpoint(tmp_path: Path) -> None:
-    last = tmp_path / "checkpoints/last.ckpt"
-    assert find_checkpoint(None, tmp_path) is None
-    assert find_checkpoint("last", tmp_path) is None
-    last.parent.mkdir()
-    last.touch()
-    assert find_checkpoint("last", tmp_path) == last
-    with pytest.raises(FileExistsError):
-        find_checkpoint(None, tmp_path)
-
-
-@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.999])
-def test_a_cut_checkpoint_is_named(whole_run: Path, tmp_path: Path, share: float) -> None:
-    content = (whole_run / "checkpoints/last.ckpt").read_bytes()
-    cut = tmp_path / "cut.ckpt"
-    cut.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        ValueError, match=r"cut\.ckpt is damaged, or not a checkpoint of polystyle$"
-    ):
-        checked_step(cut, MultiStyleModule(["dots"], loss=nn.Identity(), width=0.125), 8)
-
-
-def test_another_schedule_does_not_resume(whole_run: Path, tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(whole_run / "checkpoints/last.ckpt")
-    checkpoint["lr_schedulers"] = [{"total_steps": 20}]
-    torch.save(checkpoint, tmp_path / "some.ckpt")
-    module = MultiStyleModule(["dots", "haze", "rust"], loss=nn.Identity(), width=0.125)
-    assert checked_step(tmp_path / "some.ckpt", module, 20) == 8
-    with pytest.raises(ValueError, match="a learning-rate schedule over 20 steps"):
-        checked_step(tmp_path / "some.ckpt", module, 30)
 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
 from polystyle.model_file import save_model
+from polystyle.slurm import REQUEUE_SIGNAL, is_job
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ class ModelFile(Callback):
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
+            if trainer.optimizers[0].skipped_in_a_row:
+                return  # whatever these weights are, the file's are good
             training = {**self.training, "step": trainer.global_step}
             model = module.trained()
             if module.base:
@@ -158,6 +161,59 @@ class ImagesPerSecond(Callback):
             self.restart()
 
 
+class StopWhenNotFinite(Callback):
+    """Tells of the steps that were skipped because their loss or gradient is not finite, and ends
+    the run after some in a row: as none of them changes a weight, the next will be no better.
+
+    To count them is to wait for the GPU, so it is done on logged steps alone.
+
+    Args:
+        patience: how many in a row end the run, at the least.
+
+    Raises:
+        FloatingPointError: that many were skipped; says which steps, styles and photos.
+    """
+
+    def __init__(self, patience: int = 10) -> None:
+        self.patience = patience
+        self.skipped = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps:
+            return
+        skipped = int(trainer.optimizers[0].skipped)
+        if skipped == self.skipped:
+            return
+        log.warning(
+            f"\nStep {step}: loss or gradient was not finite in {skipped - self.skipped} of the "
+            f"last {trainer.log_every_n_steps} steps, which were skipped"
+        )
+        self.skipped = skipped
+        pl_module.log("train/skipped_steps", float(skipped))
+        in_a_row = int(trainer.optimizers[0].skipped_in_a_row)
+        if in_a_row >= self.patience:
+            raise FloatingPointError(
+                f"loss or gradient was not finite in steps {step - in_a_row + 1} to {step}, the "
+                f"last time in {self.which(trainer, pl_module, batch)}. Try a lower "
+                "model.learning_rate, or trainer.precision=32-true, or leave out what it names"
+            )
+
+    @torch.no_grad()
+    def which(self, trainer: Trainer, module: LightningModule, batch: Any) -> str:
+        """The styles and photos of this device's last batch whose loss is not finite; all of them
+        if it is the gradient."""
+        data = trainer.datamodule
+        number = trainer.global_step * trainer.accumulate_grad_batches - 1
+        share = len(batch["style"])
+        samples = data.samples(number)[trainer.global_rank * share :][:share]
+        is_bad = ~module.losses(batch["content"], batch["style"])["loss"].isfinite()
+        bad = [sample for sample, each in zip(samples, is_bad, strict=True) if each]
+        return ", ".join(f"{style} on {photo}" for style, photo in bad or samples)
+
+
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar, counting the steps of the whole run: a resumed one shows its true rate and
     time left."""
@@ -184,8 +240,9 @@ class ProgressBar(TQDMProgressBar):
 
 
 class StopOnSignal(Callback):
-    """Ctrl-C and SIGTERM end the run after the step under way, as if it were the last one, so that
-    everything that is written at the end is whole. A second one stops at once.
+    """Ctrl-C, SIGTERM and SLURM's requeue signal end the run after the step under way, as if it
+    were the last one, so that everything that is written at the end is whole. A second one stops
+    at once.
 
     Attributes:
         received: the signal that ended the run, or None.
@@ -196,9 +253,8 @@ class StopOnSignal(Callback):
         self.before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = {
-            each: signal.signal(each, self.receive) for each in (signal.SIGINT, signal.SIGTERM)
-        }
+        signals = [signal.SIGINT, signal.SIGTERM] + [REQUEUE_SIGNAL] * is_job()
+        self.before = {each: signal.signal(each, self.receive) for each in signals}
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
@@ -207,7 +263,10 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # All devices stop after the same step, also if only one of them was told to.
-        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+        strategy = trainer.strategy
+        if strategy.reduce_boolean_decision(self.received is not None, all=False):
+            number = torch.tensor(float(self.received or 0), device=strategy.root_device)
+            self.received = signal.Signals(int(strategy.reduce(number, reduce_op="max")))
             trainer.should_stop = True
             trainer.limit_val_batches = 0  # stopping would otherwise validate first
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import PHOTO, Model, fingerprint
+from polystyle.preflight import try_step
 from polystyle.style_adam import StyleAdam
 from polystyle.transformer_net import TransformerNet
 
@@ -37,7 +38,8 @@ class MultiStyleModule(LightningModule):
             fails (no C++ compiler, say), a line tells why, and training goes on without.
 
     Logs ``train/{loss,content_loss,style_loss,tv_loss}``, the mean over all devices, every
-    `Trainer.log_every_n_steps`, and, on the held-out photos, ``val/...`` likewise and
+    `Trainer.log_every_n_steps`; a step of which loss or gradient is not finite is skipped (see
+    `StyleAdam`). And, on the held-out photos, ``val/...`` likewise and
     ``val_style_loss/<style name>`` for each style.
     """
 
@@ -77,8 +79,25 @@ class MultiStyleModule(LightningModule):
         self.loss.set_style_images(self.trainer.datamodule.paintings)
         if self.base and not self.trainer.ckpt_path:
             self.begin_as_nearest(self.trainer.datamodule.val_photos[:1].to(self.device))
-        if self.compile_step and self.device.type in ("cpu", "cuda"):
-            self.compile_losses()
+        compiles = self.compile_step and self.device.type in ("cpu", "cuda")
+        compiles &= not self.trainer.fast_dev_run  # compiling takes longer than that
+        try:
+            seconds = try_step(self)
+        except MemoryError:
+            if not compiles:
+                raise
+            self.compile_losses()  # which makes it need about half
+            try_step(self)
+        else:
+            seconds *= self.trainer.accumulate_grad_batches
+            minutes = (self.trainer.max_steps - self.trainer.global_step) * seconds / 60
+            takes = f"{minutes:.0f} minutes" if 1.5 < minutes < 120 else f"{minutes / 60:.1f} hours"
+            log.info(
+                f"Tried a step: {seconds:.2g} s, so about {takes if minutes > 1.5 else 'a minute'} "
+                "in all" + ", less once it is compiled" * compiles
+            )
+            if compiles:
+                self.compile_losses()
 
     def compile_losses(self) -> None:
         """Compile the step, forward and backward, for every size of crop."""
@@ -136,7 +155,9 @@ class MultiStyleModule(LightningModule):
             self.log_step()
             for name, values in losses.items():
                 self.log(f"train/{name}", values.mean(), sync_dist=True)
-        return losses["loss"].mean()
+        loss = losses["loss"].mean()
+        # Times 1; or times NaN if it is not finite, and so is then every gradient, on every device.
+        return loss * (loss.detach() * 0 + 1)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Every device validates everything, so there is nothing to sum over devices.
@@ -191,6 +212,7 @@ class MultiStyleModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["style_names"] = self.style_names
         checkpoint["base_fingerprint"] = self.base_fingerprint
+        checkpoint["skipped_in_a_row"] = int(self.optimizers().skipped_in_a_row)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises ValueError if the checkpoint is of other paintings, or of another base."""

@@ -1,10 +1,12 @@
-"""The optimizer: Adam, in which a style rests while no photo of the batch is painted in it."""
+"""The optimizer: Adam, in which a style rests while no photo of the batch is painted in it, and
+everything does where a gradient is not finite."""
 
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.nn.utils import get_total_norm
 from torch.optim import Adam
 
 
@@ -15,12 +17,19 @@ class StyleAdam(Adam):
     all the same, and its second moment would fade. Here a row without a gradient keeps its values
     and its moments, bit for bit, and a row's bias correction counts the steps that it has taken.
 
+    A step with an infinite or NaN gradient changes nothing at all, and is counted. All that is
+    decided on the device: nobody waits for it.
+
     Args:
         shared: parameters that every style shares: torch's own (fused) Adam steps them.
         rows: gamma and beta of every layer, each ``[N, C]``.
         lr: learning rate.
         row_rate: how many times the learning rate of the shared parameters the rows have. A row
             takes few steps where styles are many, and bears long ones.
+
+    Attributes:
+        skipped: how many steps were skipped, an int64 scalar on the device.
+        skipped_in_a_row: how many of them were the last ones, likewise.
     """
 
     def __init__(
@@ -35,6 +44,8 @@ class StyleAdam(Adam):
         super().__init__([*shared, *self.rows], lr=lr, fused=True)
         # Fused Adam would unscale float16's gradients by itself, but not those of the rows.
         self._step_supports_amp_scaling = False
+        self.skipped = torch.zeros((), dtype=torch.int64, device=self.rows[0].device)
+        self.skipped_in_a_row = self.skipped.clone()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -43,19 +54,26 @@ class StyleAdam(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        (group,) = self.param_groups
+        norm = get_total_norm([each.grad for each in group["params"] if each.grad is not None])
+        is_bad = ~norm.isfinite()
+        self.skipped += is_bad
+        self.skipped_in_a_row += 1
+        self.skipped_in_a_row *= is_bad
+        self.found_inf = is_bad.float()  # what fused Adam asks before it changes anything
         gradients = [row.grad for row in self.rows]
         for row in self.rows:
             row.grad = None  # Adam passes over what has none
         super().step()
         for row, gradient in zip(self.rows, gradients, strict=True):
             row.grad = gradient
-        self._step_rows()
+        self._step_rows(is_bad)
         return loss
 
-    def _step_rows(self) -> None:
+    def _step_rows(self, is_bad: Tensor) -> None:
         """Adam's algorithm 1 on the rows side by side, ``[N, all C]``, in a handful of passes."""
         (group,) = self.param_groups
-        gradient = torch.cat([row.grad for row in self.rows], dim=1)
+        gradient = torch.cat([row.grad for row in self.rows], dim=1).masked_fill_(is_bad, 0)
         state = self.state[self.rows[0]]
         if not state:
             state["step"] = gradient.new_zeros(len(gradient), 1, dtype=torch.float32)

@@ -7,10 +7,12 @@ import shlex
 import signal
 import sys
 import time
+import traceback
 import warnings
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from polystyle.config_types import check_types
 from polystyle.devices import (
     check_devices,
     end_other_processes,
@@ -26,14 +29,26 @@ from polystyle.devices import (
     let_the_first_process_speak,
     share_run_name,
 )
+from polystyle.run_folder import check_room, claimed
+from polystyle.run_record import differences, flat, write_record
+from polystyle.slurm import REQUEUE_SIGNAL, requeue
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
     from polystyle.model_file import Model
-    from polystyle.module import MultiStyleModule
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
 
 log = logging.getLogger(__name__)
+
+
+class RunStoppedError(Exception):
+    """What ended a run before its time, and where the next one goes on."""
+
+
+# Errors that say in their own words what a user can mend.
+EXPECTED = ValueError | OSError | MemoryError | FloatingPointError | RunStoppedError
 
 REQUIRED = {"data.content_dir": "the folder of photos", "data.style_dir": "the folder of paintings"}
 
@@ -42,23 +57,27 @@ def main() -> None:
     """The command. What a user did wrong ends it with one line and exit status 1."""
     # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    logging.raiseExceptions = False  # on a full disk train.log can't be written either
     try:
         share_run_name()
         if not is_first_process():
             # The first one writes Hydra's files.
-            sys.argv += ["hydra/job_logging=none", "hydra.output_subdir=null"]
+            sys.argv += ["hydra/job_logging=none"]
             # Lightning added overrides, too, and there must be no flags in between.
             sys.argv[1:] = sorted(sys.argv[1:], key=lambda each: bool(re.match("[^-].*=", each)))
         run()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         let_the_first_process_speak()
         sys.exit(f"polystyle-train: {explain(error)}")
+    except (TypeError, AttributeError) as error:
+        # So Hydra meets a value where it composes: logger=[1].
+        sys.exit(f"polystyle-train: the configuration can't be composed: {error}")
     except RuntimeError as error:
         if "submitit" not in sys.modules:
             raise
         # A job on the cluster failed. Its reason stands last, after the log that it quotes.
         lines = [line for line in str(error).splitlines() if line.strip()]
-        sys.exit(f"polystyle-train: {': '.join(dict.fromkeys([lines[0], lines[-1]]))}")
+        sys.exit(f"polystyle-train: {', '.join(dict.fromkeys([lines[0], lines[-1]]))}")
     except KeyboardInterrupt:
         if "submitit" in sys.modules:
             sys.exit("polystyle-train: waits no longer; submitted jobs go on: see squeue --me")
@@ -76,14 +95,26 @@ def run(cfg: DictConfig) -> None:
         train(cfg)
     except Exception as error:
         let_the_first_process_speak()
-        if not isinstance(error, InstantiationException | ValueError | OSError):
-            raise
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
         if isinstance(error, InstantiationException) and isinstance(
             error.__cause__, ValueError | OSError
         ):
             error = error.__cause__  # what our constructor said, without Hydra's wrapping
-        sys.exit(f"polystyle-train: {' '.join(str(error).split())}")
+        message = one_line(error)
+        if not isinstance(error, InstantiationException | EXPECTED):
+            path = Path(os.path.relpath(str(cfg.run_dir))) / "traceback.txt"
+            with suppress(OSError):
+                path.write_text(traceback.format_exc())
+            message = f"{type(error).__name__}: {message} (unexpected: {path} says where)"
+        sys.exit(f"polystyle-train: {message}")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without the traceback that a loader's worker sends along with it."""
+    message = str(error).strip()
+    if "Original Traceback" in message:
+        message = message.splitlines()[-1].partition(": ")[2]
+    return " ".join(message.split())
 
 
 def explain(error: Exception) -> str:
@@ -97,48 +128,51 @@ def explain(error: Exception) -> str:
         return message
     key = unknown[1]
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
-        known = list(flat_keys(OmegaConf.to_container(hydra.compose("train"))))
+        known = list(flat(OmegaConf.to_container(hydra.compose("train"))))
     same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
     near = dict.fromkeys(same_leaf + get_close_matches(key, known, n=3))
     meant = f"did you mean {' or '.join(near)}?" if near else "see polystyle-train --help"
     return f"there is no {key} in the configuration: {meant}"
 
 
-def flat_keys(config: dict[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in config.items():
-        keys.append(f"{prefix}{name}")
-        if isinstance(value, dict):
-            keys += flat_keys(value, f"{prefix}{name}.")
-    return keys
-
-
 def train(cfg: DictConfig) -> None:
-    """One run: build, fit, and say what was made.
+    """One run: build, try, fit, and say what was made.
 
     Raises:
-        ValueError, OSError: what a user can mend, in one line.
+        ValueError, OSError, MemoryError, FloatingPointError: what a user can mend, in one line.
     """
     for key, meaning in REQUIRED.items():
         if OmegaConf.is_missing(cfg.data, key.removeprefix("data.")):
             raise ValueError(f"{key} is not set: {meaning}. See polystyle-train --help")
+    check_types(OmegaConf.to_container(cfg, resolve=True))
     if cfg.trainer.max_steps < 1:
         raise ValueError(
             f"trainer.max_steps must be at least 1, not {cfg.trainer.max_steps}; "
             "trainer.max_time can end a run earlier"
         )
     run_dir = Path(os.path.relpath(cfg.run_dir))
-    checkpoint = find_checkpoint(cfg.ckpt_path, run_dir)
+    writes = is_first_process() and not cfg.trainer.fast_dev_run
+    with claimed(run_dir) if writes else nullcontext():
+        train_in(run_dir, cfg)
+
+
+def train_in(run_dir: Path, cfg: DictConfig) -> None:
+    """A run in its folder, which is this process's."""
     base = load_base(cfg)
 
     import lightning.pytorch as pl
     import torch
     from lightning.fabric.utilities.warnings import PossibleUserWarning
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    from polystyle.checkpoints import LAST, CheckpointFiles, checked_step, find_checkpoint
+    from polystyle.preflight import bytes_to_write
 
     # Lightning's hints are for people who write loops; ours are in the configuration.
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # on a single core
     # By torch 2.15; earlier ones don't know the new name.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
@@ -149,35 +183,44 @@ def train(cfg: DictConfig) -> None:
     # TF32 where a GPU has it: 10 bits of products that are summed in float32.
     torch.set_float32_matmul_precision("high")
 
+    found = find_checkpoint(cfg.ckpt_path, run_dir)
+    checkpoint = found[0] if found else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
     module = make_module(style_names=data.style_names, loss=loss, base=base)
-    start_step = checked_step(checkpoint, module, cfg.trainer.max_steps) if checkpoint else 0
+    start_step = checked_step(*found, module, cfg.trainer.max_steps) if found else 0
+    changes = differences(checkpoint.parents[1], cfg, data) if checkpoint else []
+    if changes and not cfg.allow_changes:
+        raise ValueError(
+            f"{checkpoint} is of another run: {'; '.join(changes)}. To go on all the same, add "
+            "allow_changes=true"
+        )
 
     callbacks = {
         name: instantiate(callback, _convert_="all")
         for name, callback in cfg.callbacks.items()
         if callback is not None
     }
-    logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
+    logger = make_logger(cfg, start_step)
     precision = cfg.trainer.precision
     if precision == "auto":
         precision = best_precision(cfg.trainer.accelerator)
+    plugins = [CheckpointFiles()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # StopOnSignal sees to it
     trainer = instantiate(
         cfg.trainer,
         _convert_="all",
         callbacks=list(callbacks.values()),
         logger=logger,
+        plugins=plugins,
         precision=precision,
         # A run shorter than the interval is validated once, at its end.
         val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
     )
     check_devices(trainer, data.batch_size)
-    if trainer.logger:
-        text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
-        trainer.logger.experiment.add_text("configuration", text)
 
     devices = str(trainer.strategy.root_device)
     if trainer.world_size > 1:
@@ -188,50 +231,96 @@ def train(cfg: DictConfig) -> None:
         log.info(f"{old}, frozen like all convolutions\n{len(data.style_names)} new: {names}")
     else:
         log.info(f"{len(data.style_names)} styles: {names}")
+    num_bytes = bytes_to_write(module, data, trainer, start_step)
     log.info(
         f"{len(data.train_paths)} photos to train on, {len(data.val_paths)} held out\n"
         f"{cfg.trainer.max_steps} steps of {data.batch_size} images at {data.image_size} pixels, "
         f"{trainer.precision} on {devices}\n"
-        f"Writing to {run_dir}"
+        f"Writing to {run_dir}, some {num_bytes / 1e6:,.0f} MB"
     )
     styles = data.style_names if base else ["all"]
     if start_step >= cfg.trainer.max_steps:
         log.info(f"It is at step {start_step} already: raise trainer.max_steps to train on")
         log.info(made(run_dir, styles))
         return
-    log.info(f"Going on from {checkpoint}" if checkpoint else "Starting")
+    check_room(run_dir, num_bytes)
+    if changes:
+        log.warning(f"Going on although {'; '.join(changes)}")
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        write_record(run_dir, cfg, data, start_step, changes)
+    if trainer.logger:
+        text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
+        trainer.logger.experiment.add_text("configuration", text)
+    log.info(f"Going on from {checkpoint}, step {start_step}" if checkpoint else "Starting")
     started_at = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(run_dir / "checkpoints" / LAST)
     except SystemExit:
         # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
         end_other_processes(trainer)
         log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
         sys.exit(128 + signal.SIGINT)
-    except Exception:
+    except Exception as error:
         # Whatever it was: it goes on its way, but the others must not wait for this process.
         end_other_processes(trainer)
-        raise
+        if isinstance(error, torch.OutOfMemoryError):
+            error = MemoryError(f"{one_line(error)} Try a smaller data.batch_size")
+        if trainer.global_step == start_step or not isinstance(error, EXPECTED):
+            raise error from None
+        raise RunStoppedError(f"{one_line(error)}. {what_stands(run_dir)}") from error
     if trainer.fast_dev_run:
-        log.info("One step and one validation work: leave out trainer.fast_dev_run to train")
+        log.info("All is well, as far as one step tells: leave out trainer.fast_dev_run to train")
         return
-    trainer.save_checkpoint(run_dir / "checkpoints" / "last.ckpt")
     minutes = (time.monotonic() - started_at) / 60
     log.info(f"Step {trainer.global_step} of {trainer.max_steps}, after {minutes:.1f} minutes.")
+    if skipped := int(trainer.optimizers[0].skipped):
+        log.info(f"{skipped} of them were skipped: their loss or gradient was not finite")
     if base:
         log.info(f"Made {run_dir / 'model.safetensors'}: the {old} as they were, and {names}")
     log.info(made(run_dir, styles))
     stop = callbacks.get("stop_on_signal")
     # A second process that failed would have Lightning, or torchrun, kill the first.
     if stop and stop.received and trainer.is_global_zero:
-        overrides = [
-            override
-            for override in HydraConfig.get().overrides.task
-            if not override.startswith(("ckpt_path=", "hydra."))
-        ]
-        command = ["polystyle-train", *overrides, f"hydra.run.dir={run_dir}", "ckpt_path=last"]
-        log.info(f"Go on:  {shlex.join(command)}")
+        if stop.received == REQUEUE_SIGNAL:
+            log.info(requeue())
+        log.info(f"Go on:  {typed_again(run_dir)}")
         sys.exit(128 + stop.received)
+
+
+def make_logger(cfg: DictConfig, start_step: int) -> "Logger | bool":
+    if cfg.logger is None:
+        return False
+    options = {}
+    if start_step and cfg.logger._target_.endswith("TensorBoardLogger"):
+        # Else the curves of a run that was killed would run twice from its last checkpoint on.
+        options["purge_step"] = start_step + 1
+    return instantiate(cfg.logger, _convert_="all", **options)
+
+
+def what_stands(run_dir: Path) -> str:
+    """After an error in the middle of a run: where the next one will go on."""
+    from polystyle.checkpoints import newest_checkpoint
+
+    try:
+        found = newest_checkpoint(run_dir / "checkpoints")
+    except (OSError, ValueError):
+        found = None
+    if not found:
+        return "There is no checkpoint yet to go on from"
+    path, checkpoint = found
+    return f"{path}, of step {checkpoint['global_step']}, stands: {typed_again(run_dir)}"
+
+
+def typed_again(run_dir: Path) -> str:
+    """The command that goes on with this run."""
+    overrides = [
+        override
+        for override in (HydraConfig.get().overrides.task if HydraConfig.initialized() else [])
+        if not override.startswith(("ckpt_path=", "hydra."))
+    ]
+    return shlex.join(["polystyle-train", *overrides, f"hydra.run.dir={run_dir}", "ckpt_path=last"])
 
 
 def load_base(cfg: DictConfig) -> "Model | None":
@@ -278,59 +367,6 @@ def best_precision(accelerator: str) -> str:
     else:
         bfloat16 = False
     return "bf16-mixed" if bfloat16 else "32-true"
-
-
-def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
-    """The checkpoint to go on from, if there is one.
-
-    Raises:
-        FileNotFoundError: it was named and isn't there.
-        FileExistsError: the folder holds a run already, and nobody said to go on with it.
-    """
-    last = run_dir / "checkpoints" / "last.ckpt"
-    if ckpt_path is None and last.exists():
-        raise FileExistsError(
-            f"{run_dir} holds a run already: add ckpt_path=last to go on with it, "
-            "or choose another hydra.run.dir"
-        )
-    if ckpt_path in (None, "last"):
-        if last.exists():
-            return last
-        if (run_dir / "model.safetensors").exists():
-            raise FileExistsError(
-                f"{run_dir} holds a model.safetensors that training would replace, and no "
-                "checkpoint: choose another hydra.run.dir"
-            )
-        return None
-    if not Path(ckpt_path).is_file():
-        raise FileNotFoundError(f"ckpt_path: there is no file {ckpt_path}")
-    return Path(ckpt_path)
-
-
-def checked_step(path: Path, module: "MultiStyleModule", max_steps: int) -> int:
-    """The step that a checkpoint was written at.
-
-    Raises:
-        ValueError: the file is no checkpoint of ours, or one of another run.
-    """
-    import torch
-
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        step, _ = checkpoint["global_step"], checkpoint["style_names"]
-    except PermissionError:
-        raise
-    except Exception as error:
-        # torch.load meets a damaged file with a dozen kinds of error.
-        raise ValueError(f"{path} is damaged, or not a checkpoint of polystyle") from error
-    module.on_load_checkpoint(checkpoint)
-    for schedule in checkpoint["lr_schedulers"]:
-        if schedule.get("total_steps", max_steps) != max_steps:
-            raise ValueError(
-                f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps: "
-                "trainer.max_steps can't change under it"
-            )
-    return step
 
 
 def made(run_dir: Path, styles: list[str]) -> str:

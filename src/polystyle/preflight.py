@@ -1,0 +1,138 @@
+"""What is found out before the first step rather than hours later: memory, time, disk."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import Trainer
+
+from polystyle.callbacks import StylizedGrid
+
+if TYPE_CHECKING:
+    from polystyle.data import StyleTransferData
+    from polystyle.module import MultiStyleModule
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+
+def try_step(module: "MultiStyleModule") -> float:
+    """Take this device's share of a training step, forward and backward, at full size, and forget
+    it: no weight changes.
+
+    Returns:
+        The seconds that it took, the second time.
+
+    Raises:
+        MemoryError: it doesn't fit; says which batch would.
+        FloatingPointError: the loss is infinite or NaN.
+    """
+    data, trainer = module.trainer.datamodule, module.trainer
+    count = data.batch_size // trainer.world_size
+    try:
+        take_step(module, count)
+        return take_step(module, count)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    fits = count // 2
+    while fits:
+        try:
+            take_step(module, fits)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fits //= 2
+    way_out = (
+        f"data.batch_size={fits * trainer.world_size} does"
+        if fits
+        else "nor does one photo: try a smaller data.image_size or model.width"
+    )
+    raise MemoryError(
+        f"data.batch_size={data.batch_size} at {data.image_size} pixels does not fit into the "
+        f"memory of {module.device}; {way_out}"
+    )
+
+
+def take_step(module: "MultiStyleModule", count: int) -> float:
+    """Seconds for the loss of `count` photos, each in another style, and its gradients."""
+    trainer = module.trainer
+    photos = trainer.datamodule.val_photos
+    content = photos[torch.arange(count) % len(photos)].to(module.device)
+    style = torch.arange(count, device=module.device) % len(module.style_names)
+    trained = [each for each in module.net.parameters() if each.requires_grad]
+    started_at = time.perf_counter()
+    with free_memory_only(), trainer.precision_plugin.train_step_context():
+        loss = module.training_losses(content, style)["loss"].mean()
+        torch.autograd.grad(loss, trained)
+        value = loss.item()  # which waits for the device
+    if not abs(value) < float("inf"):
+        raise FloatingPointError(
+            f"the loss is {value} before the first step: see loss.content_weight, "
+            "loss.style_weight and their like, and trainer.precision"
+        )
+    return time.perf_counter() - started_at
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch has no class of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(
+        re.search("allocate memory|not enough memory|[Ss]torage size calculation", str(error))
+    )
+
+
+@contextmanager
+def free_memory_only() -> Iterator[None]:
+    """On Linux, what asks for more memory than is free fails in here, where it would later be
+    killed, or the system stand still."""
+    available = available_memory()
+    if resource is None or available is None:
+        yield
+        return
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    used = int(re.search(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+    limits = [each for each in (before, most) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([used + available, *limits]), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, most))
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can have without taking them from others; None if nobody tells."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    available = int(re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text())[1]) * 1024
+    group = Path("/sys/fs/cgroup")  # a container's own, if it has a limit
+    if (group / "memory.max").exists() and (most := (group / "memory.max").read_text()) != "max\n":
+        available = min(available, int(most) - int((group / "memory.current").read_text()))
+    return available
+
+
+def bytes_to_write(
+    module: "MultiStyleModule", data: "StyleTransferData", trainer: Trainer, start_step: int
+) -> int:
+    """About how much a run will add to its folder, in bytes, at the most."""
+    weights = sum(each.nbytes for each in module.net.parameters())
+    trained = sum(each.nbytes for each in module.net.parameters() if each.requires_grad)
+    validations = (trainer.max_steps - start_step) // trainer.val_check_interval + 2
+    # Adam keeps two numbers for each that it trains. One checkpoint more while one is replaced.
+    kept = [validations if c.save_top_k < 0 else c.save_top_k for c in trainer.checkpoint_callbacks]
+    checkpoints = (weights + 2 * trained) * (sum(kept) + 1)
+    pictures = 0
+    for grid in (each for each in trainer.callbacks if isinstance(each, StylizedGrid)):
+        cells = (1 + min(grid.max_photos, data.num_val_photos)) * (
+            1 + min(grid.max_styles, len(data.style_names))
+        )
+        # Once as a file and once for TensorBoard, and paint does not compress well.
+        pictures += 2 * validations * cells * 3 * data.image_size**2
+    return checkpoints + 2 * weights + pictures

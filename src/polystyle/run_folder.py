@@ -1,0 +1,48 @@
+"""The folder of a run: for one run at a time, with room for what it will write."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from polystyle.whole_file import remove_unfinished
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """The folder for this process alone; it is made if need be, and what a run that was killed had
+    begun to write is removed.
+
+    Raises:
+        BlockingIOError: another run is at work there.
+        OSError: it can't be written to.
+    """
+    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    # The system itself takes the lock from a process that dies, in whatever way.
+    lock = FileLock(run_dir / "run.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(
+            f"another run is at work in {run_dir}: wait until it ends, stop it, or choose another "
+            "hydra.run.dir"
+        ) from error
+    with lock:
+        remove_unfinished(run_dir)
+        yield
+
+
+def check_room(run_dir: Path, num_bytes: int) -> None:
+    """Raises OSError if a run can't write that much to its folder, or to where it will be made."""
+    folder = next(each for each in (run_dir, *run_dir.absolute().parents) if each.exists())
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} can't be written to: choose another hydra.run.dir")
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise OSError(
+            f"{run_dir}: this run will write some {num_bytes / 1e6:,.0f} MB, and its disk has "
+            f"{free / 1e6:,.0f} MB free: make room, or choose another hydra.run.dir"
+        )

@@ -1,0 +1,142 @@
+"""What a run is, on record in its folder: versions, configuration, a fingerprint of its data. A run
+that goes on is compared with it."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from polystyle.prepared import PreparedPhoto
+from polystyle.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from polystyle.data import StyleTransferData
+
+PACKAGES = ("polystyle", "torch", "torchvision", "lightning", "pillow", "numpy")
+
+# Keys that may change when a run goes on: how, how long and where, but no weight of it. What the
+# folders hold has a fingerprint, and the network to add styles to has its own.
+FREE = (
+    *("allow_changes", "ckpt_path", "run_dir", "model_file", "callbacks", "logger"),
+    *("data.content_dir", "data.style_dir", "data.num_workers", "data.skipped_photos"),
+    *("model.compile", "trainer"),
+)
+# Of the trainer's, these are not.
+FIXED = ("trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val")
+
+
+def data_fingerprint(data: "StyleTransferData") -> dict[str, Any]:
+    """What tells one set of photos and paintings from another: for photos their paths in the
+    folder and sizes in bytes (to read them all would take minutes), for paintings their bytes."""
+    return {
+        "photos to train on": photos_fingerprint(data.train_paths, Path(data.content_dir)),
+        "held-out photos": photos_fingerprint(data.val_paths, Path(data.content_dir)),
+        "paintings": {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in data.style_paths.items()
+        },
+    }
+
+
+def photos_fingerprint(photos: Sequence[Path | PreparedPhoto], folder: Path) -> dict[str, Any]:
+    digest, total = hashlib.sha256(), 0
+    for photo in photos:
+        if isinstance(photo, PreparedPhoto):
+            name, size = photo.name, photo.num_bytes
+        else:
+            name = photo.relative_to(folder).as_posix()
+            size = photo.lstat().st_size  # also of a link that leads nowhere
+        digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+        total += size
+    return {"count": len(photos), "bytes": total, "sha256": digest.hexdigest()}
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def write_record(
+    run_dir: Path, cfg: DictConfig, data: "StyleTransferData", start_step: int, changes: list[str]
+) -> None:
+    """Put a run that begins or goes on at a step on record: ``run.json``, and ``.hydra/`` as Hydra
+    itself would have written it, but not before the run is sure to start."""
+    path = run_dir / "run.json"
+    earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
+    start = {"step": start_step, "changes": changes, "versions": versions()}
+    record = {
+        "seed": cfg.seed,
+        "data": data_fingerprint(data),
+        "starts": [*earlier, start],
+    }
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(record, indent=2))
+    folder = run_dir / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml")
+    if HydraConfig.initialized():
+        OmegaConf.save(HydraConfig.instance().cfg, folder / "hydra.yaml")
+        OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+
+
+def differences(run_dir: Path, cfg: DictConfig, data: "StyleTransferData") -> list[str]:
+    """In what a run differs from what is on record in a folder; nothing if nothing is.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    try:
+        record = json.loads((run_dir / "run.json").read_text())
+        before = flat(OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra/config.yaml")))
+        fingerprints = record["data"]
+        return [
+            *config_differences(before, flat(OmegaConf.to_container(cfg))),
+            *data_differences(fingerprints, data_fingerprint(data)),
+        ]
+    except FileNotFoundError:  # of a run before there were records
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{run_dir}/run.json is damaged: remove it to go on") from error
+
+
+def config_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    fixed = list(FIXED)
+    if before.get("data.small_share") or now.get("data.small_share"):
+        fixed.append("trainer.max_steps")  # it says where the small crops end
+    different = []
+    for key in sorted(before.keys() | now.keys()):
+        is_free = any(key == free or key.startswith(f"{free}.") for free in FREE)
+        if before.get(key) != now.get(key) and (key in fixed or not is_free):
+            different.append(f"{key} was {before.get(key)} and is {now.get(key)}")
+    return different
+
+
+def data_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    different = []
+    for key in ("photos to train on", "held-out photos"):
+        was, are = before[key], now[key]
+        if was["count"] != are["count"]:
+            different.append(f"there were {was['count']} {key} and are {are['count']}")
+        elif was["sha256"] != are["sha256"]:
+            different.append(f"of {are['count']} {key} some have another name or size")
+    old, new = before["paintings"], now["paintings"]
+    others = [name for name in new if name in old and new[name] != old[name]]
+    if others:
+        different.append(f"another picture is the painting {', '.join(others)}")
+    return different
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration's values by their dotted names."""
+    values: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            values |= flat(value, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = value
+    return values

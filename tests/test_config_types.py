@@ -1,0 +1,78 @@
+"""Values of the configuration are of the types that constructors ask for."""
+
+from typing import Any, Literal
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from polystyle.config_types import check_types, in_words
+
+
+def check(*overrides: str) -> None:
+    needed = ("data.content_dir=a", "data.style_dir=b", "run_dir=c")
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        cfg = hydra.compose("train", [*needed, *overrides])
+    check_types(OmegaConf.to_container(cfg, resolve=True))
+
+
+@pytest.mark.parametrize("experiment", ["quickstart", "fast", "dumoulin2017", "add_styles"])
+def test_our_own_values_pass(experiment: str) -> None:
+    check(f"experiment={experiment}")
+    check(f"experiment={experiment}", "trainer=ddp")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.learning_rate=1",
+        "trainer.max_time=00:01:00:00",
+        "trainer.limit_val_batches=2",
+        "trainer.fast_dev_run=3",
+        "trainer.devices=[0,1]",
+        "data.num_workers=2",
+        "callbacks.stylized_grid=null",
+        "+trainer.overfit_batches=0.5",
+        "loss.style_coefficients={wave:2}",
+    ],
+)
+def test_what_is_asked_for_passes(override: str) -> None:
+    check(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("model.learning_rate=fast", "model.learning_rate must be float, not 'fast'"),
+        ("model.compile=1.5", "model.compile must be bool, not 1.5"),
+        ("model.scheduler.factor=no", "model.scheduler.factor must be float, not 'no'"),
+        ("data.batch_size=2.5", "data.batch_size must be int, not 2.5"),
+        ("data.content_dir=[1]", "data.content_dir must be str, not [1]"),
+        ("loss.style_weights.relu1_2=x", "loss.style_weights must be"),
+        ("loss.vgg=3", "loss.vgg must be"),
+        ("trainer.accumulate_grad_batches=null", "trainer.accumulate_grad_batches must be int"),
+        ("trainer.val_check_interval=0.5", "trainer.val_check_interval must be int, not 0.5"),
+        ("callbacks.stylized_grid.max_photos=x", "callbacks.stylized_grid.max_photos must be int"),
+        ("seed=x", "seed must be int, not 'x'"),
+        ("ckpt_path=3", "ckpt_path must be str or null, not 3"),
+        ("allow_changes=3", "allow_changes must be bool, not 3"),
+    ],
+)
+def test_another_type_is_named(override: str, complaint: str) -> None:
+    with pytest.raises(ValueError) as error:
+        check(override)
+    assert str(error.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (float, "float"),
+        (str | None, "str or null"),
+        (Literal["max", "average"], "max or average"),
+        (dict[str, float] | None, "dict[str, float] or null"),
+        (Any, "Any"),
+    ],
+)
+def test_in_words(annotation: Any, words: str) -> None:
+    assert in_words(annotation) == words

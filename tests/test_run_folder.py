@@ -1,0 +1,58 @@
+"""A run's folder: for one run at a time, with room for it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polystyle.run_folder import check_room, claimed
+
+CLAIM_AND_WAIT = (
+    "import os, sys, time; from pathlib import Path; from polystyle.run_folder import claimed\n"
+    "with claimed(Path('run')):\n"
+    "    if os.fork() == 0:\n"  # as a loader's worker
+    "        time.sleep(60); os._exit(0)\n"
+    "    print('claimed', flush=True)\n"
+    "    time.sleep(60)"
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_folder_is_for_one_run_until_it_dies(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLAIM_AND_WAIT]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdout.readline() == b"claimed\n"
+        message = r"another run is at work in .*run: wait until"
+        with pytest.raises(BlockingIOError, match=message), claimed(tmp_path / "run"):
+            pass
+        # Killed, and not the worker, which lives on.
+        process.kill()
+        process.wait()
+        with claimed(tmp_path / "run"):
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt.123.part").touch()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    with claimed(tmp_path):
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_needs_room(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    # The folder need not be there yet.
+    check_room(tmp_path / "outputs/run", free // 2)
+    with pytest.raises(OSError, match=r"run: this run will write some [\d,]+ MB, and its disk has"):
+        check_room(tmp_path / "outputs/run", 2 * free)
