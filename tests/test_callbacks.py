@@ -4,18 +4,28 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.lr_scheduler import ConstantLR
 from training import make_folders
 
-from polystyle.callbacks import ImagesPerSecond, ModelFile, ProgressBar, StylizedGrid
+from polystyle.callbacks import (
+    ImagesPerSecond,
+    ModelFile,
+    ProgressBar,
+    StopWhenNotFinite,
+    StylizedGrid,
+)
+from polystyle.checkpoints import CheckpointFiles, read_checkpoint
 from polystyle.data import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import load_model
@@ -191,3 +201,95 @@ def test_images_per_second_counts_images_and_not_validation(monkeypatch) -> None
             now += 60
             callback.on_validation_end(trainer, module)
     assert logged == pytest.approx([16.0, 16.0])
+
+
+class StepsThatAreNotFinite(Callback):
+    """Makes the loss of some steps NaN, counted from 1."""
+
+    def __init__(self, steps: range, image: int = 0) -> None:
+        self.steps = steps
+        self.image = image
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: MultiStyleModule) -> None:
+        losses = pl_module.losses
+
+        def broken(
+            content: torch.Tensor, style: torch.Tensor, ahead: int
+        ) -> dict[str, torch.Tensor]:
+            values = losses(content, style)
+            if trainer.global_step + ahead in self.steps:
+                values["loss"][self.image] = float("nan")
+            return values
+
+        pl_module.training_losses = partial(broken, ahead=1)
+        pl_module.losses = partial(broken, ahead=0)  # asked again after the step
+
+
+def fit_with_broken_steps(
+    data: StyleTransferData, module: MultiStyleModule, root: Path, steps: range, **options: Any
+) -> pl.Trainer:
+    trainer = pl.Trainer(
+        default_root_dir=root,
+        accelerator="cpu",
+        max_steps=12,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        val_check_interval=4,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=2,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[CheckpointFiles()],
+        logger=TensorBoardLogger(root, name="", version=""),
+        callbacks=[
+            StepsThatAreNotFinite(steps, **options),
+            StopWhenNotFinite(patience=3),
+            ModelFile(root / "model.safetensors"),
+            ModelCheckpoint(root, "last", every_n_train_steps=4, enable_version_counter=False),
+        ],
+    )
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(
+    data: StyleTransferData,
+    module: MultiStyleModule,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer = fit_with_broken_steps(data, module, tmp_path, range(7, 9))
+    assert trainer.global_step == 12
+    assert trainer.optimizers[0].skipped == 2
+    assert "Step 8: loss or gradient was not finite in 2 of the last 2 steps" in caplog.text
+    # Step 8 is when there should be a checkpoint, and a model, of what may not be good.
+    assert "The last step was skipped: no last.ckpt" in caplog.text
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert {event.value for event in events.Scalars("train/skipped_steps")} == {2}
+    assert all(weight.isfinite().all() for weight in module.net.parameters())
+
+
+def test_too_many_in_a_row_end_the_run_and_name_what_it_was(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    # Step 8 would write over the checkpoint and the model of step 4.
+    with pytest.raises(FloatingPointError) as error:
+        fit_with_broken_steps(data, module, tmp_path, range(6, 13), image=1)
+    style, photo = data.samples(7)[1]
+    assert "not finite in steps 6 to 8, the last time in " in str(error.value)
+    assert f"in {style} on {photo}. Try a lower" in str(error.value)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+    assert load_model(tmp_path / "model.safetensors").training["step"] == 4
+
+
+def test_samples_are_what_the_loader_gives(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    for batch in range(3):
+        images = [data.training_images[batch * 2 + place] for place in range(2)]
+        styles = [style for style, _ in data.samples(batch)]
+        assert [data.style_names[each["style"]] for each in images] == styles
+        for each, (_, photo) in zip(images, data.samples(batch), strict=True):
+            colours = np.asarray(Image.open(photo)).reshape(-1, 3).max(0)
+            assert (each["pixels"].reshape(-1, 3).max(0).values.numpy() <= colours).all()

@@ -1,17 +1,20 @@
 """MultiStyleModule under Lightning: what is in a checkpoint, what is trained, what is logged."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
 from training import load_checkpoint, make_folders
 
 from polystyle.data import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import Model
-from polystyle.module import MultiStyleModule
+from polystyle.module import MultiStyleModule, is_varied
 from polystyle.transformer_net import TransformerNet
 from polystyle.vgg import VGG16
 
@@ -203,3 +206,108 @@ def test_a_checkpoint_goes_on_with_its_own_network_only() -> None:
         module(base).on_load_checkpoint(checkpoint(None))
     with pytest.raises(ValueError, match="adds styles to another network than model_file"):
         module(other).on_load_checkpoint(checkpoint(base))
+
+
+def test_nothing_is_learned_from_a_photo_of_one_colour(
+    tmp_path: Path, data: StyleTransferData, module: MultiStyleModule
+) -> None:
+    # It would be 1e37 and not finite: see `is_varied`.
+    fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    fit.fit(module, datamodule=data)
+    noise = torch.rand(1, 3, 32, 32)
+    blue = torch.zeros(1, 3, 32, 32)
+    blue[:, 2] = 1
+    style = torch.tensor([0, 1, 2])
+
+    def gradients(content: torch.Tensor) -> list[torch.Tensor]:
+        module.zero_grad()
+        loss = module.training_step({"content": content, "style": style[: len(content)]}, 0)
+        loss.backward()
+        assert loss.isfinite()
+        return [len(content) * each.grad.clone() for each in module.net.parameters()]
+
+    alone = gradients(noise)
+    for flat in (torch.zeros_like(blue), torch.ones_like(blue), blue, blue / 2):
+        for one, other in zip(alone, gradients(torch.cat([noise, flat, flat])), strict=True):
+            torch.testing.assert_close(one, other[: len(one)], rtol=1e-3, atol=1e-4)
+
+
+def test_one_pixel_is_variety_enough() -> None:
+    content = torch.full((4, 3, 16, 16), 0.5)
+    content[1, 2, 3, 3] = 1.0
+    content[2, 0] += 0.5  # a colour, but one
+    content[3] = torch.rand(3, 16, 16)
+    assert is_varied(content).tolist() == [0, 1, 0, 1]
+
+
+def test_a_loss_that_is_not_finite_makes_the_gradient_nan(
+    tmp_path: Path, data: StyleTransferData, module: MultiStyleModule
+) -> None:
+    fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    fit.fit(module, datamodule=data)
+    batch = {"content": torch.rand(2, 3, 32, 32), "style": torch.tensor([0, 1])}
+
+    def step(value: float) -> torch.Tensor:
+        factor = torch.tensor([1.0, value])
+
+        def losses(content: torch.Tensor, style: torch.Tensor) -> dict[str, torch.Tensor]:
+            each = module.losses(content, style)
+            return {"loss": each["loss"] + factor.detach() - 1}
+
+        module.training_losses = losses
+        module.zero_grad()
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        return torch.cat([each.grad.flatten() for each in module.net.parameters()])
+
+    assert step(1.0).isfinite().all()
+    assert step(float("inf")).isnan().any()
+    assert step(float("nan")).isnan().any()
+
+
+@pytest.mark.parametrize("schedule", ["none", "constant", "one_cycle"])
+def test_a_resumed_run_has_the_learning_rate_that_is_configured(
+    tmp_path: Path, data: StyleTransferData, schedule: str
+) -> None:
+    loss = PerceptualLoss(VGG16(weights="random"))
+
+    def fit(rate: float, **options: Any) -> MultiStyleModule:
+        makers = {
+            "none": None,
+            "constant": partial(ConstantLR, factor=1.0),
+            "one_cycle": partial(OneCycleLR, max_lr=4 * rate, total_steps=8),
+        }
+        module = MultiStyleModule(
+            data.style_names, loss, 0.125, learning_rate=rate, scheduler=makers[schedule]
+        )
+        module.compile_step = False
+        run = trainer(tmp_path, limit_val_batches=0, max_steps=options.pop("max_steps"))
+        run.fit(module, datamodule=data, weights_only=True, **options)
+        return module
+
+    def rate_of(module: MultiStyleModule) -> float:
+        (group,) = module.trainer.optimizers[0].param_groups
+        return group["lr"]
+
+    path = tmp_path / "some.ckpt"
+    fit(0.001, max_steps=4).trainer.save_checkpoint(path)
+    without_a_break = rate_of(fit(0.001, max_steps=6))
+    assert rate_of(fit(0.001, max_steps=6, ckpt_path=path)) == without_a_break
+    changed = rate_of(fit(0.0001, max_steps=6, ckpt_path=path))
+    assert changed == pytest.approx(without_a_break / 10)
+
+
+def test_another_kind_of_schedule_does_not_resume() -> None:
+    def make(scheduler: Any) -> MultiStyleModule:
+        return MultiStyleModule(["dots"], loss=None, width=0.125, scheduler=scheduler)
+
+    schedule = make(partial(ConstantLR, factor=1.0)).configure_optimizers()
+    checkpoint = {
+        "style_names": ["dots"],
+        "optimizer_states": [schedule["optimizer"].state_dict()],
+        "lr_schedulers": [schedule["lr_scheduler"]["scheduler"].state_dict()],
+    }
+    make(partial(ConstantLR, factor=1.0)).on_load_checkpoint(checkpoint)
+    for other in (None, partial(OneCycleLR, max_lr=1.0, total_steps=8)):
+        with pytest.raises(ValueError, match="another kind of learning-rate schedule"):
+            make(other).on_load_checkpoint(checkpoint)

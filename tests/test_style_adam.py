@@ -3,6 +3,7 @@
 import copy
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +122,47 @@ def test_gradients_are_still_there_after_a_step_and_the_closure_computes_them_fi
     assert optimizer.step(closure) > 0
     for parameter, gradient in zip([*shared, *rows], expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e200])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted(
+    place: int, value: float
+) -> None:
+    shared, rows = make_parameters()
+    everything = [*shared, *rows]
+    optimizer = StyleAdam(shared, rows, lr=0.01)
+
+    def all_there_is() -> list[Tensor]:
+        moments = [each for state in optimizer.state.values() for each in state.values()]
+        return [each.detach().clone() for each in (*everything, *moments)]
+
+    for is_bad in (False, True, True, False, True):
+        set_gradients(everything)
+        if is_bad:
+            everything[place].grad[0, 0] = value
+        before = all_there_is()
+        optimizer.step()
+        same = [torch.equal(a, b) for a, b in zip(before, all_there_is(), strict=False)]
+        assert all(same) if is_bad else not any(same[: len(everything)])
+    assert optimizer.skipped == 3
+    assert optimizer.skipped_in_a_row == 1
+
+
+def test_a_first_step_that_is_skipped_leaves_no_trace() -> None:
+    ours, twins = make_parameters(), make_parameters()
+    optimizer, twin = StyleAdam(*ours, lr=0.01), StyleAdam(*twins, lr=0.01)
+    set_gradients([*ours[0], *ours[1]])
+    ours[0][0].grad[0, 0] = float("nan")
+    optimizer.step()
+    torch.manual_seed(1)
+    for parameter, other in zip([*ours[0], *ours[1]], [*twins[0], *twins[1]], strict=True):
+        parameter.grad = torch.randn_like(parameter)
+        other.grad = parameter.grad.clone()
+    optimizer.step()
+    twin.step()
+    for parameter, other in zip([*ours[0], *ours[1]], [*twins[0], *twins[1]], strict=True):
+        assert torch.equal(parameter, other)
 
 
 def test_a_resumed_optimizer_goes_on_bit_for_bit() -> None:

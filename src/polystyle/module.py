@@ -37,9 +37,14 @@ class MultiStyleModule(LightningModule):
         compile: compile the training step with torch.compile, before the first one. Where that
             fails (no C++ compiler, say), a line tells why, and training goes on without.
 
+    Nothing is learned from photos of one colour, and a step of which loss or gradient is not finite
+    is skipped (see `StyleAdam`).
+
+    Attributes:
+        steps_to_go: how long the run will be, to tell people; set by who knows.
+
     Logs ``train/{loss,content_loss,style_loss,tv_loss}``, the mean over all devices, every
-    `Trainer.log_every_n_steps`; a step of which loss or gradient is not finite is skipped (see
-    `StyleAdam`). And, on the held-out photos, ``val/...`` likewise and
+    `Trainer.log_every_n_steps`, and, on the held-out photos, ``val/...`` likewise and
     ``val_style_loss/<style name>`` for each style.
     """
 
@@ -69,6 +74,7 @@ class MultiStyleModule(LightningModule):
         self.row_rate = row_rate
         self.scheduler = scheduler
         self.compile_step = compile
+        self.steps_to_go = 0
         self.training_losses = self.losses
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
@@ -90,7 +96,7 @@ class MultiStyleModule(LightningModule):
             try_step(self)
         else:
             seconds *= self.trainer.accumulate_grad_batches
-            minutes = (self.trainer.max_steps - self.trainer.global_step) * seconds / 60
+            minutes = self.steps_to_go * seconds / 60
             takes = f"{minutes:.0f} minutes" if 1.5 < minutes < 120 else f"{minutes / 60:.1f} hours"
             log.info(
                 f"Tried a step: {seconds:.2g} s, so about {takes if minutes > 1.5 else 'a minute'} "
@@ -155,8 +161,8 @@ class MultiStyleModule(LightningModule):
             self.log_step()
             for name, values in losses.items():
                 self.log(f"train/{name}", values.mean(), sync_dist=True)
-        loss = losses["loss"].mean()
-        # Times 1; or times NaN if it is not finite, and so is then every gradient, on every device.
+        loss = (losses["loss"] * is_varied(batch["content"])).mean()
+        # Times 1; or NaN where it is not finite, and so is the gradient then, on every device.
         return loss * (loss.detach() * 0 + 1)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -229,6 +235,41 @@ class MultiStyleModule(LightningModule):
             raise ValueError("the checkpoint trains a whole network: leave out model_file")
         if was != now:
             raise ValueError("the checkpoint adds styles to another network than model_file")
+        if "optimizer_states" in checkpoint:
+            self.keep_own_rate(checkpoint)
+
+    def keep_own_rate(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with this configuration's learning rate, where a checkpoint would bring its own.
+
+        Raises:
+            ValueError: the checkpoint follows another kind of schedule.
+        """
+        optimizer, schedulers = self.configure_optimizers(), []
+        if isinstance(optimizer, dict):
+            schedulers = [optimizer["lr_scheduler"]["scheduler"]]
+            optimizer = optimizer["optimizer"]
+        states = checkpoint["lr_schedulers"]
+        if [each.keys() for each in states] != [each.state_dict().keys() for each in schedulers]:
+            raise ValueError(
+                "the checkpoint follows another kind of learning-rate schedule: "
+                "model/scheduler can't change under it"
+            )
+        (own,) = optimizer.param_groups
+        (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+        base = "initial_lr" if schedulers else "lr"
+        group["lr"] *= own[base] / group[base]  # wherever it stands in its schedule
+        group |= {name: own[name] for name in ("initial_lr", "max_lr", "min_lr") if name in own}
+        for state, scheduler in zip(states, schedulers, strict=True):
+            state["base_lrs"] = scheduler.base_lrs
+
+
+def is_varied(content: Tensor) -> Tensor:
+    """Whether a photo varies by a level of 255 at least, in any channel: 1 or 0, ``[B]`` float32.
+
+    On a photo of one colour each instance normalization multiplies the gradient by 1 / sqrt(eps),
+    which makes 1e37 of the fifteen in the network: nothing can be learned from it, and all be lost.
+    """
+    return (content.flatten(2).var(2).amax(1) > 255**-2).float()
 
 
 def channels_last(images: Tensor) -> Tensor:

@@ -82,10 +82,10 @@ def take_step(module: "MultiStyleModule", count: int) -> float:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch has no class of its own for it.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(
-        re.search("allocate memory|not enough memory|[Ss]torage size calculation", str(error))
-    )
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # On the CPU torch has no class of its own for it, and oneDNN no word.
+    return bool(re.search("allocate memory|not enough memory|could not create a", str(error)))
 
 
 @contextmanager

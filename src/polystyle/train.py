@@ -191,6 +191,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
     module = make_module(style_names=data.style_names, loss=loss, base=base)
     start_step = checked_step(*found, module, cfg.trainer.max_steps) if found else 0
+    module.steps_to_go = cfg.trainer.max_steps - start_step
     changes = differences(checkpoint.parents[1], cfg, data) if checkpoint else []
     if changes and not cfg.allow_changes:
         raise ValueError(
