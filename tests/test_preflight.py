@@ -43,12 +43,12 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) ->
 
 @LINUX
 def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> None:
-    # 0.9 GB beyond what is there for imports: room for a few photos, and not for 64.
+    # 1.5 GB beyond what is there for imports: room for a few photos, and not for 64.
     limited = (
         "import resource, runpy, sys, torch, lightning.pytorch, torchvision\n"
         "from pathlib import Path\n"
         "status = Path('/proc/self/status').read_text().split('VmData:')[1]\n"
-        "most = int(status.split()[0]) * 1024 + 900_000_000\n"
+        "most = int(status.split()[0]) * 1024 + 1_500_000_000\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (most, most))\n"
         "runpy.run_module('polystyle.train', run_name='__main__')"
     )
@@ -64,7 +64,7 @@ def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> No
     assert result.stderr.count("\n") == 1, result.stderr
     assert "data.batch_size=64 at 128 pixels does not fit into the memory of cpu" in result.stderr
     fits = int(result.stderr.rpartition("data.batch_size=")[2].split()[0])
-    assert fits in (2, 4, 8)
+    assert fits in (4, 8, 16, 32)
     assert not list((folders / "large/checkpoints").iterdir())
 
 

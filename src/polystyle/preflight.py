@@ -1,7 +1,9 @@
 """What is found out before the first step rather than hours later: memory, time, disk."""
 
+import gc
 import re
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,30 +37,33 @@ def try_step(module: "MultiStyleModule") -> float:
     """
     data, trainer = module.trainer.datamodule, module.trainer
     count = data.batch_size // trainer.world_size
-    try:
-        take_step(module, count)
+    if fits(module, count):
         return take_step(module, count)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    fits = count // 2
-    while fits:
-        try:
-            take_step(module, fits)
-            break
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            fits //= 2
+    fewer = count // 2
+    while fewer and not fits(module, fewer):
+        fewer //= 2
     way_out = (
-        f"data.batch_size={fits * trainer.world_size} does"
-        if fits
-        else "nor does one photo: try a smaller data.image_size or model.width"
+        f"data.batch_size={fewer * trainer.world_size} does"
+        if fewer
+        else "try a much smaller one, or a smaller data.image_size or model.width"
     )
     raise MemoryError(
         f"data.batch_size={data.batch_size} at {data.image_size} pixels does not fit into the "
         f"memory of {module.device}; {way_out}"
     )
+
+
+def fits(module: "MultiStyleModule", count: int) -> bool:
+    try:
+        take_step(module, count)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold what filled the memory
+    else:
+        return True
+    gc.collect()
+    return False
 
 
 def take_step(module: "MultiStyleModule", count: int) -> float:

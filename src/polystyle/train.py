@@ -166,7 +166,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
     from polystyle.checkpoints import LAST, CheckpointFiles, checked_step, find_checkpoint
-    from polystyle.preflight import bytes_to_write
+    from polystyle.preflight import bytes_to_write, is_out_of_memory
 
     # Lightning's hints are for people who write loops; ours are in the configuration.
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
@@ -266,7 +266,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     except Exception as error:
         # Whatever it was: it goes on its way, but the others must not wait for this process.
         end_other_processes(trainer)
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error) and not isinstance(error, MemoryError):
             error = MemoryError(f"{one_line(error)} Try a smaller data.batch_size")
         if trainer.global_step == start_step or not isinstance(error, EXPECTED):
             raise error from None
