@@ -232,7 +232,7 @@ def test_nothing_is_learned_from_a_photo_of_one_colour(
             torch.testing.assert_close(one, other[: len(one)], rtol=1e-3, atol=1e-4)
 
 
-def test_one_pixel_is_variety_enough() -> None:
+def test_variety_in_one_channel_is_enough() -> None:
     content = torch.full((4, 3, 16, 16), 0.5)
     content[1, 2, 3, 3] = 1.0
     content[2, 0] += 0.5  # a colour, but one

@@ -20,6 +20,7 @@ from torchvision.utils import make_grid, save_image
 
 from polystyle.model_file import save_model
 from polystyle.slurm import REQUEUE_SIGNAL, is_job
+from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,9 @@ class StylizedGrid(Callback):
             return
         self.written_step = step
         grid = self.grid(trainer, module)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_image(grid, self.folder / f"step-{step:06d}.png")
+        self.folder.mkdir(exist_ok=True)
+        with whole_file(self.folder / f"step-{step:06d}.png") as partial:
+            save_image(grid, partial, format="png")
         for logger in trainer.loggers:
             logger.experiment.add_image("stylized", grid, step)
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from multiprocessing import active_children
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -58,8 +59,11 @@ def check_devices(trainer: "Trainer", batch_size: int) -> None:
 
 
 def end_other_processes(trainer: "Trainer") -> None:
-    """Kill the processes that Lightning started for the other devices. They may be waiting for
-    this one, and would for half an hour."""
+    """Kill the processes that Lightning started for the other devices, which may be waiting for
+    this one, and would for half an hour; and the loader's, which leave signals to this one, and so
+    would go on for ever."""
+    for worker in active_children():
+        worker.kill()
     if trainer.strategy.launcher:
         children = trainer.strategy.launcher.procs.copy()
         # Lightning watches this list, and kills this process, too, when one of them fails.
