@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -57,7 +58,10 @@ def main() -> None:
     """The command. What a user did wrong ends it with one line and exit status 1."""
     # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    logging.raiseExceptions = False  # on a full disk train.log can't be written either
+    # On a full disk train.log can't be written either, nor TensorBoard's file, whose thread hands
+    # its error over to ours.
+    logging.raiseExceptions = False
+    threading.excepthook = lambda _: None
     try:
         share_run_name()
         if not is_first_process():
@@ -112,6 +116,8 @@ def run(cfg: DictConfig) -> None:
 def one_line(error: Exception) -> str:
     """What an error says, without the traceback that a loader's worker sends along with it."""
     message = str(error).strip()
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        message = f"{os.fsdecode(error.filename)}: {error.strerror}"
     if "Original Traceback" in message:
         message = message.splitlines()[-1].partition(": ")[2]
     return " ".join(message.split())
@@ -304,6 +310,8 @@ def what_stands(run_dir: Path) -> str:
     """After an error in the middle of a run: where the next one will go on."""
     from polystyle.checkpoints import newest_checkpoint
 
+    if not run_dir.exists():
+        return f"{run_dir} is gone: put it back, and go on with {typed_again(run_dir)}"
     try:
         found = newest_checkpoint(run_dir / "checkpoints")
     except (OSError, ValueError):
@@ -311,7 +319,7 @@ def what_stands(run_dir: Path) -> str:
     if not found:
         return "There is no checkpoint yet to go on from"
     path, checkpoint = found
-    return f"{path}, of step {checkpoint['global_step']}, stands: {typed_again(run_dir)}"
+    return f"{path}, of step {checkpoint['global_step']}, stands: go on with {typed_again(run_dir)}"
 
 
 def typed_again(run_dir: Path) -> str:

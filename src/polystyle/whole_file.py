@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".part"
@@ -29,7 +29,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise
         raise type(error)(f"{path} can't be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it was renamed, or its folder is gone or read-only by now
+            partial.unlink()
 
 
 def sync_folder(folder: Path) -> None:
