@@ -1,5 +1,6 @@
 """Adding styles to a trained network, as a user types it: what is trained, and what stays."""
 
+from io import BytesIO
 from pathlib import Path
 
 import hydra
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor
 from training import load_checkpoint, make_folders, run, train_command
 
@@ -23,13 +25,19 @@ ADD = (
 )
 
 
+def jpeg() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (64, 48), "navy").save(file, "JPEG")
+    return file.getvalue()
+
+
 def make_network(path: Path, *style_names: str, seed: int = 0) -> Model:
     """A network with rows of all kinds, as if it had been trained."""
     torch.manual_seed(seed)
     net = TransformerNet(len(style_names), width=0.125)
     rows = {name: torch.randn_like(row) / 2 + 1 for name, row in net.style_rows().items()}
     training = {"image_size": 32, "style_size": 40, "step": 7}
-    model = Model(net.with_style_rows(rows), list(style_names), training, {"sea": b"jpeg"})
+    model = Model(net.with_style_rows(rows), list(style_names), training, {"sea": jpeg()})
     save_model(path, model)
     return model
 
@@ -91,7 +99,7 @@ def test_the_header_keeps_what_was_and_tells_what_was_added(added: Path) -> None
     assert entry["styles"] == ["dots", "haze", "rust", "photo"]
     assert entry["step"] == 4
     assert model.thumbnails.keys() == {"sea", "dots", "haze", "rust"}
-    assert model.thumbnails["sea"] == b"jpeg"
+    assert model.thumbnails["sea"] == jpeg()
 
 
 def test_only_the_new_rows_have_an_optimizer_state(added: Path) -> None:
@@ -157,7 +165,7 @@ def test_what_cannot_be_is_one_line(
     with pytest.raises((ValueError, OSError, InstantiationException)) as error:
         train(compose(root, *overrides))
     assert complaint in str(error.value.__cause__ or error.value)
-    assert not (root / "run").exists()
+    assert not (root / "run/checkpoints").exists()
 
 
 def test_a_run_in_the_networks_own_folder_leaves_it_alone(root: Path) -> None:
@@ -167,7 +175,7 @@ def test_a_run_in_the_networks_own_folder_leaves_it_alone(root: Path) -> None:
     before = (folder / "model.safetensors").read_bytes()
     (root / "link.safetensors").symlink_to(folder / "model.safetensors")
     cfg = compose(root, f"run_dir={folder}", f"model_file={root / 'link.safetensors'}")
-    with pytest.raises(FileExistsError, match="training would replace"):
+    with pytest.raises(FileExistsError, match="would write over its model_file"):
         train(cfg)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints/last.ckpt").touch()

@@ -83,7 +83,8 @@ def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
     for max_steps in (4, 8):
         result = run(train_command(root, *line, every, f"trainer.max_steps={max_steps}"), root)
         assert result.returncode == 0, result.stderr
-    assert "Going on from halves/checkpoints/last.ckpt" in result.stdout
+    assert "Going on from halves/checkpoints/last.ckpt, step 4" in result.stdout
+    assert "Step: 100%" in result.stdout and " 8/8 [" in result.stdout  # the bar is the whole run's
     assert_same_state(root / "halves/checkpoints/last.ckpt", whole_run / "checkpoints/last.ckpt")
     # Typed once more, it has nothing to do, and says so.
     before = (root / "halves/checkpoints/last.ckpt").read_bytes()

@@ -220,8 +220,15 @@ class ProgressBar(TQDMProgressBar):
     """Lightning's bar, counting the steps of the whole run: a resumed one shows its true rate and
     time left."""
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start(trainer)
+        self.show_whole_run(trainer)  # a resumed run begins within its one epoch
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
+        self.show_whole_run(trainer)
+
+    def show_whole_run(self, trainer: Trainer) -> None:
         bar = self.train_progress_bar
         bar.total = trainer.max_steps * trainer.accumulate_grad_batches
         bar.initial = bar.n = trainer.global_step * trainer.accumulate_grad_batches

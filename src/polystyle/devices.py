@@ -1,6 +1,7 @@
 """Several devices, a process for each: one run folder, one voice, one end. Imports no torch."""
 
 import os
+import signal
 import time
 from multiprocessing import active_children
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def end_other_processes(trainer: "Trainer") -> None:
     """Kill the processes that Lightning started for the other devices, which may be waiting for
     this one, and would for half an hour; and the loader's, which leave signals to this one, and so
     would go on for ever."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch would raise an error for each
     for worker in active_children():
         worker.kill()
     if trainer.strategy.launcher:

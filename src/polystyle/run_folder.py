@@ -20,7 +20,7 @@ def claimed(run_dir: Path) -> Iterator[None]:
         BlockingIOError: another run is at work there.
         OSError: it can't be written to.
     """
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(parents=True, exist_ok=True)
     # The system itself takes the lock from a process that dies, in whatever way.
     lock = FileLock(run_dir / "run.lock", blocking=False)
     try:

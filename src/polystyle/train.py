@@ -125,6 +125,10 @@ def one_line(error: Exception) -> str:
 
 def explain(error: Exception) -> str:
     """A configuration error in one or two lines, with the keys that may have been meant."""
+    if isinstance(error.__cause__, OSError):  # "Unable to configure handler 'file'": why?
+        error = error.__cause__
+    if isinstance(error, OSError):
+        return one_line(error)
     # Hydra names its search path, in more lines than the error itself.
     message = " ".join(str(error).split("Config search path")[0].split())
     unknown = re.match(r"Could not override '([^']+)'", str(error))
@@ -255,6 +259,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
         log.warning(f"Going on although {'; '.join(changes)}")
     if trainer.is_global_zero and not trainer.fast_dev_run:
         write_record(run_dir, cfg, data, start_step, changes)
+        (run_dir / "checkpoints").mkdir(exist_ok=True)
     if trainer.logger:
         text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
         trainer.logger.experiment.add_text("configuration", text)
