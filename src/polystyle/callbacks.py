@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
-from polystyle.model_file import save_model
+from polystyle.model_file import load_model, save_model
 from polystyle.slurm import REQUEUE_SIGNAL, is_job
 from polystyle.whole_file import whole_file
 
@@ -98,30 +98,45 @@ class ModelFile(Callback):
         self.training = dict(training or {})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.thumbnails = {
-            name: thumbnail(painting)
-            for name, painting in trainer.datamodule.paintings.items()
-            if painting is not None
-        }
+        self.thumbnails = thumbnails(trainer.datamodule.paintings)
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
             if trainer.optimizers[0].skipped_in_a_row:
                 return  # whatever these weights are, the file's are good
-            training = {**self.training, "step": trainer.global_step}
-            model = module.trained()
-            if module.base:
-                added = {"styles": module.style_names, **training}
-                earlier = model.training.get("added", [])
-                training = {**model.training, "added": [*earlier, added]}
-            thumbnails = model.thumbnails | self.thumbnails
-            save_model(self.path, replace(model, training=training, thumbnails=thumbnails))
+            self.save(module, trainer.global_step, self.thumbnails)
+
+    def save(
+        self, module: LightningModule, step: int, painting_thumbnails: Mapping[str, bytes]
+    ) -> None:
+        training = {**self.training, "step": step}
+        model = module.trained()
+        if module.base:
+            added = {"styles": module.style_names, **training}
+            earlier = model.training.get("added", [])
+            training = {**model.training, "added": [*earlier, added]}
+        all_thumbnails = {**model.thumbnails, **painting_thumbnails}
+        save_model(self.path, replace(model, training=training, thumbnails=all_thumbnails))
+
+    def complete(
+        self, module: LightningModule, step: int, paintings: Mapping[str, Tensor | None]
+    ) -> None:
+        """Write the network of a run's last step, if the run was killed before it could."""
+        if self.path.exists():
+            training = load_model(self.path).training
+            if [training, *training.get("added", [])][-1].get("step") == step:
+                return
+        self.save(module, step, thumbnails(paintings))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
+
+
+def thumbnails(paintings: Mapping[str, Tensor | None]) -> dict[str, bytes]:
+    return {name: thumbnail(each) for name, each in paintings.items() if each is not None}
 
 
 def thumbnail(painting: Tensor) -> bytes:

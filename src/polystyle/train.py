@@ -251,6 +251,10 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     )
     styles = data.style_names if base else ["all"]
     if start_step >= cfg.trainer.max_steps:
+        if writes_model := callbacks.get("model_file"):
+            data.setup()
+            module.load_state_dict(found[1]["state_dict"])
+            writes_model.complete(module, start_step, data.paintings)
         log.info(f"It is at step {start_step} already: raise trainer.max_steps to train on")
         log.info(made(run_dir, styles))
         return
