@@ -29,6 +29,7 @@ from polystyle.data import (
     is_held_out,
 )
 from polystyle.pictures import list_images, load_image, load_resized, stored_box, to_rgb
+from polystyle.skipped_photos import SkippedPhotos
 
 # More workers than this machine may have processors.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -513,7 +514,7 @@ def content(sample: dict[str, Tensor | int]) -> Tensor:
 
 
 def training_images(folder: Path, num_styles: int, seed: int = 0, size: int = 16) -> TrainingImages:
-    return TrainingImages(list_images(folder, "*"), num_styles, size, seed)
+    return TrainingImages(list_images(folder, "*"), num_styles, size, seed, SkippedPhotos(None))
 
 
 # ---- Batches are a pure function of (seed, step) --------------------------------------------
@@ -716,14 +717,20 @@ def test_batches_hold_floats_from_0_to_1_and_style_indices(photos: Path, paintin
         assert batch["style"].dtype == torch.int64
 
 
-def test_small_and_narrow_photos_are_trained_on(tmp_path: Path) -> None:
-    plain("RGB", COLOUR, (1, 1)).save(tmp_path / "dot.png")
-    plain("RGB", COLOUR, (300, 5)).save(tmp_path / "panorama.png")
+def test_photos_of_16_pixels_are_trained_on_and_of_15_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain("RGB", COLOUR, (16, 16)).save(tmp_path / "small.png")
+    plain("RGB", COLOUR, (300, 16)).save(tmp_path / "panorama.png")
+    for name, size in {"dot": (1, 1), "square": (15, 15), "line": (15, 300)}.items():
+        plain("RGB", WHITE, size).save(tmp_path / f"{name}.png")
     images = training_images(tmp_path, 1)
     for sample in range(20):
         crop = content(images[sample])
         assert crop.shape == (3, 16, 16)
         assert crop[:, 8, 8].tolist() == pytest.approx([part / 255 for part in COLOUR], abs=0.01)
+    assert f"Skipped: {tmp_path}/dot.png is 1 x 1 pixels: 16 a side is the least" in caplog.text
+    assert images.skipped.count() == 3
 
 
 # ---- Held-out photos ------------------------------------------------------------------------
@@ -820,6 +827,7 @@ def test_a_photo_that_cannot_be_read_is_named_once_and_the_next_one_takes_its_pl
             assert broken[sample]["style"] == whole[sample]["style"]
     for index in range(10):
         assert named(caplog.text, greys / f"{index}.png") == (index in instead)
+    assert broken.skipped.count() == 3
 
 
 def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
@@ -830,10 +838,11 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     path.write_bytes(b"broken")
     # A file, because workers' records don't come back to this process.
     handler = logging.FileHandler(tmp_path / "log")
-    log = logging.getLogger("polystyle.data")
+    log = logging.getLogger("polystyle.skipped_photos")
     log.addHandler(handler)
+    listed = tmp_path / "skipped_photos.txt"
     try:
-        data = make_data(photos, paintings, num_workers=2, batch_size=2)
+        data = make_data(photos, paintings, num_workers=2, batch_size=2, skipped_photos=str(listed))
         batches = loader_batches(data, 24)
     finally:
         log.removeHandler(handler)
@@ -841,6 +850,8 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     # Each of two workers met it.
     assert 2 * 24 / len(data.train_paths) > 3
     assert named((tmp_path / "log").read_text(), path) == 1
+    assert listed.read_text() == f"{path}\tcan't be read: it is no picture that Pillow knows\n"
+    assert data.skipped.count() == 1
     assert equal(batches, loader_batches(make_data(photos, paintings, batch_size=2), 24))
 
 
@@ -848,10 +859,10 @@ def test_photos_none_of_which_can_be_read_end_the_run(greys: Path, paintings: Pa
     data = make_data(greys, paintings)
     for path in data.train_paths:
         path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match="none of the photos can be read"):
+    with pytest.raises(ValueError, match="none of the photos can be used"):
         data.setup()
-    with pytest.raises(ValueError, match="none of the photos can be read"):
-        TrainingImages(data.train_paths, 3, 16, 0)[0]
+    with pytest.raises(ValueError, match="none of the photos can be used"):
+        TrainingImages(data.train_paths, 3, 16, 0, data.skipped)[0]
 
 
 def test_held_out_photos_that_cannot_be_read_are_named_and_left_out(
@@ -866,7 +877,7 @@ def test_held_out_photos_that_cannot_be_read_are_named_and_left_out(
     assert named(caplog.text, data.val_paths[1]) == 1
     for path in data.val_paths:
         path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match="none of the held-out photos can be read"):
+    with pytest.raises(ValueError, match="none of the held-out photos can be used"):
         data.setup()
 
 
@@ -914,7 +925,9 @@ def test_a_large_painting_loses_nothing_by_reduced_decoding(photos: Path, painti
 def test_a_painting_that_cannot_be_read_is_named(photos: Path, paintings: Path) -> None:
     (paintings / "candy.jpg").write_bytes(b"broken")
     data = make_data(photos, paintings)
-    with pytest.raises(OSError, match=r"candy\.jpg can't be read: .+$"):
+    with pytest.raises(
+        OSError, match=r"^1 of 3 paintings can't be used: .*candy\.jpg can't be read: .+$"
+    ):
         data.setup()
 
 

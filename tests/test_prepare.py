@@ -97,8 +97,8 @@ def test_photos_are_whole_upright_rgb_and_never_enlarged(tmp_path: Path, output:
         "cmyk.jpg": (Image.new("RGB", (64, 96), COLOUR).convert("CMYK"), {}, (32, 48), COLOUR),
         "clear.png": (Image.new("RGBA", (64, 64), (*COLOUR, 0)), {}, (32, 32), (255,) * 3),
         "deep.png": (Image.new("I;16", (320, 32), 0x8080), {}, (320, 32), (128,) * 3),
-        "tiny.png": (Image.new("RGB", (7, 5), COLOUR), {}, (7, 5), COLOUR),
-        "dot.gif": (Image.new("RGB", (1, 1), (255, 0, 0)).quantize(2), {}, (1, 1), (254, 0, 0)),
+        "tiny.png": (Image.new("RGB", (17, 16), COLOUR), {}, (17, 16), COLOUR),
+        "dot.gif": (Image.new("RGB", (16, 16), "red").quantize(2), {}, (16, 16), (254, 0, 0)),
         "large.jpg": (Image.new("RGB", (1000, 801), COLOUR), {}, (40, 32), COLOUR),
     }
     for name, (image, options, _, _) in kinds.items():
@@ -264,6 +264,66 @@ def test_a_photo_too_wide_for_a_jpeg_is_skipped(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (15, 300), (300, 15)])
+def test_a_photo_too_small_to_train_on_is_left_out(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "small.png"
+    Image.new("L", size).save(path)
+    reason = f"is {size[0]} x {size[1]} pixels: 16 a side is the least"
+    assert encode_photo(("small.png", path), 16) == f"{path} {reason}"
+
+
+def test_a_hostile_index_is_refused(photos: Path, output: Path) -> None:
+    prepare(photos, output, 16)
+    (output.parent / "outside.tar").write_bytes((output / "photos-000000.tar").read_bytes())
+    whole = (output / INDEX).read_text()
+    size = json.loads(whole)["shardlist"][0]["filesize"]
+
+    def refused(change: object) -> None:
+        index = json.loads(whole)
+        change(index)
+        (output / INDEX).write_text(json.dumps(index))
+        with pytest.raises(ValueError, match=r"prepared\.json is damaged: make it again") as error:
+            read_prepared(output)
+        assert "\n" not in str(error.value)
+
+    outside = str(output.parent / "outside.tar")
+    for url in ("../outside.tar", outside, "a/b.tar", "..", "", "a\0.tar", "a.tar\n", 7, None, []):
+        refused(lambda index, url=url: index["shardlist"][0].update(url=url))
+    for place, values in {
+        0: (None, 7, ["name"]),
+        1: (-1, size, 2**70, 0.5, "0", None, True, float("nan")),
+        2: (-1, size + 1, 2**70, 9.0, None),
+        3: (-16, 0, 15, 10**9, 2**64, "16", 16.0),
+        4: (-16, 0, 15, 10**9, float("inf"), [16]),
+    }.items():
+        for value in values:
+            refused(
+                lambda index, place=place, value=value: index["photos"][7].__setitem__(place, value)
+            )
+    for count in (-1, 21, 10**30, "20", None, 1.5):
+        refused(lambda index, count=count: index["shardlist"][0].update(nsamples=count))
+    for key, values in {
+        "photos": (None, 7, "text", [[]], [None] * 20, [{}] * 20),
+        "shardlist": (None, 7, "text", [[]], [None], {"a": 1}),
+    }.items():
+        for value in values:
+            refused(lambda index, key=key, value=value: index.update({key: value}))
+    (output / INDEX).write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is damaged"):
+        read_prepared(output)
+
+
+def test_a_cached_photo_of_another_size_than_the_index_says_is_refused(
+    photos: Path, output: Path
+) -> None:
+    prepare(photos, output, 32)
+    index = json.loads((output / INDEX).read_text())
+    index["photos"][3][3] += 1
+    (output / INDEX).write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"is \d+ x \d+ pixels: make the set again"):
+        DeviceCache(read_prepared(output), torch.device("cpu"))
+
+
 def test_a_damaged_set_is_named(photos: Path, output: Path) -> None:
     prepare(photos, output, 16)
     shard = output / "photos-000000.tar"
@@ -358,7 +418,7 @@ def test_the_device_crops_as_the_loader_does(image_size: int, photos: Path, outp
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 60, 3), dtype=np.uint8)).save(
         photos / "noise.png"
     )
-    Image.new("RGB", (1, 3), COLOUR).save(photos / "dot.png")
+    Image.new("RGB", (16, 18), COLOUR).save(photos / "dot.png")
     prepare(photos, output, 60)
     loaded = batches(make_data(output, image_size=image_size), 20)
     cropped = batches(make_data(output, image_size=image_size, cache="device"), 20)

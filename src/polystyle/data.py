@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,23 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
+from tqdm import tqdm
 
 from polystyle.device_cache import DeviceCache
 from polystyle.model_file import PHOTO
-from polystyle.pictures import Box, Openable, Size, list_images, load_resized
+from polystyle.pictures import (
+    Box,
+    Openable,
+    PictureError,
+    Size,
+    check_sides,
+    list_images,
+    load_resized,
+    silence_pillow,
+)
 from polystyle.prepared import PreparedPhoto, find_photos, is_prepared
+from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
+from polystyle.slurm import REQUEUE_SIGNAL
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +42,13 @@ log = logging.getLogger(__name__)
 MOST_WORKERS = 16
 
 # One stream of random numbers for each thing that is drawn.
-PHOTO_STREAM, STYLE_STREAM, CROP_STREAM = range(3)
+PHOTO_STREAM, STYLE_STREAM, CROP_STREAM, TRIAL_STREAM = range(4)
+
+# How many photos are read before a run starts, to see whether most can be used.
+MOST_TRIED = 512
+
+# How many times longer than wide a painting may be. The longest scrolls are 30.
+LONGEST_PAINTING = 100
 
 to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -84,18 +102,35 @@ def middle_square(width: int, height: int) -> Box:
 
 
 def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> np.ndarray:
-    """A square part of a photo, ``[size, size, 3]`` uint8. Raises OSError, as `load_image`."""
+    """A square part of a photo, ``[size, size, 3]`` uint8.
+
+    Raises:
+        PictureError: it can't be read, or is too small.
+    """
+
+    def choose(width: int, height: int) -> tuple[Box, Size]:
+        check_sides(photo, width, height)
+        return box(width, height), (size, size)
+
     # Prepared photos are small as they are, and a `DeviceCache` of them has no reduced decoding.
     spare = math.inf if isinstance(photo, PreparedPhoto) else 1
-    square = load_resized(photo, lambda *sides: (box(*sides), (size, size)), spare)
-    return np.array(square)
+    return np.array(load_resized(photo, choose, spare))
 
 
 def load_painting(path: Path, size: int) -> Tensor:
-    """``[3, h, w]`` float32 in [0, 1], the shorter side `size`. Raises OSError, as `load_image`."""
+    """A painting, ``[3, h, w]`` float32 in [0, 1], the shorter side `size`.
+
+    Raises:
+        PictureError: it can't be read, or is too small, or too long.
+    """
 
     def whole(width: int, height: int) -> tuple[Box, Size]:
-        shorter = min(width, height)
+        check_sides(path, width, height)
+        shorter, longer = sorted((width, height))
+        if longer > LONGEST_PAINTING * shorter:
+            raise PictureError(
+                path, f"is {width} x {height} pixels: more than {LONGEST_PAINTING} to 1"
+            )
         return (0, 0, width, height), (size * width // shorter, size * height // shorter)
 
     return to_float(load_resized(path, whole, spare=2))
@@ -106,41 +141,43 @@ class TrainingImages(Dataset):
 
     Each is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25 to
     100 % of a photo, flipped half of the time, and the style to paint it in. Of the samples before
-    `small_until` the crop is half as large. A photo that can't be read is named once, and the next
-    readable one in the list takes its place.
+    `small_until` the crop is half as large. A photo that can't be used is put on a list, and the
+    next usable one takes its place.
     """
 
     def __init__(
-        self, photos: Sequence[Openable], num_styles: int, image_size: int, seed: int
+        self,
+        photos: Sequence[Openable],
+        num_styles: int,
+        image_size: int,
+        seed: int,
+        skipped: SkippedPhotos,
     ) -> None:
         self.photos = photos
         self.num_styles = num_styles
         self.image_size = image_size
         self.seed = seed
+        self.skipped = skipped
         self.small_until = 0
-        # Shared by the loader's workers, so that a file is named once and not once for each.
-        self.named = torch.zeros(len(photos), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, sample: int) -> dict[str, Tensor | int]:
         crop = RandomCrop.draw(self.seed, sample)
         first = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
         size = self.image_size // (2 if sample < self.small_until else 1)
-        pixels = torch.from_numpy(self.readable_square(first, crop, size))
+        pixels = torch.from_numpy(self.usable_square(first, crop, size))
         return {
             "pixels": pixels.flip(1) if crop.flip else pixels,
             "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
         }
 
-    def readable_square(self, index: int, crop: RandomCrop, size: int) -> np.ndarray:
+    def usable_square(self, index: int, crop: RandomCrop, size: int) -> np.ndarray:
         for candidate in range(index, index + len(self.photos)):
             candidate %= len(self.photos)
             try:
                 return load_square(self.photos[candidate], crop.box, size)
-            except OSError as error:
-                if not self.named[candidate]:
-                    self.named[candidate] = True
-                    log.warning(f"Skipped: {error}")
-        raise ValueError("none of the photos can be read")
+            except PictureError as error:
+                self.skipped.add(error)
+        raise ValueError("none of the photos can be used")
 
 
 class TrainingCrops(Dataset):
@@ -176,10 +213,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C in a terminal also goes to the workers: they must outlive the step under way."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def begin_worker(worker: int) -> None:
+    silence_pillow()
+    # Ctrl-C in a terminal also goes to the workers: they must outlive the step under way.
+    for each in (signal.SIGINT, signal.SIGTERM, REQUEUE_SIGNAL):
+        if each is not None:
+            signal.signal(each, signal.SIG_IGN)
+
+
+def some_of(errors: list[PictureError]) -> str:
+    named = "; ".join(map(str, errors[:MOST_NAMED]))
+    more = len(errors) - MOST_NAMED
+    return f"{named}; and {more} more" if more > 0 else named
 
 
 class StepSampler(Sampler[int]):
@@ -231,8 +276,11 @@ class StyleTransferData(LightningDataModule):
         photo_row: one more style, the last: "photo", which paints the photo itself.
         cache: "device" keeps all photos of a prepared set, decoded, in the memory of each device
             and crops there; None reads them as they are needed.
+        skipped_photos: where to list the photos that can't be used; see `SkippedPhotos`, whose
+            `path` it is.
 
     Attributes:
+        skipped: the `SkippedPhotos`.
         style_names: sorted; a style's index is its place in here.
         paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for the style
             that has none, "photo".
@@ -258,8 +306,10 @@ class StyleTransferData(LightningDataModule):
         seed: int = 0,
         photo_row: bool = False,
         cache: str | None = None,
+        skipped_photos: str | None = None,
     ) -> None:
         super().__init__()
+        silence_pillow()
         for name, value, least in (
             ("image_size", image_size, 16),
             ("style_size", style_size, 16),
@@ -291,9 +341,13 @@ class StyleTransferData(LightningDataModule):
         self.num_val_photos = num_val_photos
         self.seed = seed
         self.cache = cache
+        self.skipped = SkippedPhotos(Path(skipped_photos) if skipped_photos else None)
+        # One process of them all tries the photos: see `prepare_data`.
+        self.prepare_data_per_node = False
 
+        self.content_dir = content_dir
         found = find_photos(Path(content_dir))
-        photos = list(found.values())
+        self.photos = photos = list(found.values())
         held_out = [is_held_out(name, val_fraction) for name in found]
         self.train_paths = [photo for photo, held in zip(photos, held_out, strict=True) if not held]
         self.val_paths = [photo for photo, held in zip(photos, held_out, strict=True) if held]
@@ -321,33 +375,78 @@ class StyleTransferData(LightningDataModule):
         if not self.style_names:
             raise ValueError("data.style_dir is null and data.photo_row false: there is no style")
 
+    def prepare_data(self) -> None:
+        """Try the photos, or a sample of them if they are many, on all cores.
+
+        Raises:
+            ValueError: more than half of them can't be used.
+        """
+        chosen = permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED]
+        tried = [self.photos[index] for index in sorted(chosen)]
+
+        def trouble(photo: Openable) -> PictureError | None:
+            try:
+                load_square(photo, middle_square, self.image_size)
+            except PictureError as error:
+                return error
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            answers = tqdm(
+                pool.map(trouble, tried),
+                "Trying photos",
+                len(tried),
+                unit="photo",
+                disable=None,
+                leave=False,
+            )
+            errors = [error for error in answers if error]
+        for error in errors:
+            self.skipped.add(error)
+        if len(errors) > len(tried) / 2:
+            which = " that were tried" if len(tried) < len(self.photos) else ""
+            raise ValueError(
+                f"{len(errors)} of {len(tried)} photos{which} in {self.content_dir} can't be used, "
+                f"more than half: {some_of(errors)}"
+            )
+
     def setup(self, stage: str | None = None) -> None:
         """Read the paintings and the held-out photos.
 
         Raises:
-            OSError: a painting can't be read.
-            ValueError: not one of the photos can be read.
+            OSError: there are paintings that can't be used.
+            ValueError: not one of the photos can be used.
         """
-        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.style_names)
+
+        def load(path: Path) -> Tensor | PictureError:
+            try:
+                return load_painting(path, self.style_size)
+            except PictureError as error:
+                return error
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            load = partial(load_painting, size=self.style_size)
-            paintings = pool.map(load, self.style_paths.values())
-            self.paintings.update(zip(self.style_paths, paintings, strict=True))
+            paintings = list(pool.map(load, self.style_paths.values()))
+        errors = [each for each in paintings if isinstance(each, PictureError)]
+        if errors:
+            raise OSError(
+                f"{len(errors)} of {len(paintings)} paintings can't be used: {some_of(errors)}"
+            )
+        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.style_names)
+        self.paintings.update(zip(self.style_paths, paintings, strict=True))
         photos = []
         for photo in self.val_paths:
             try:
                 photos.append(to_float(load_square(photo, middle_square, self.image_size)))
-            except OSError as error:
-                log.warning(f"Skipped: {error}")
+            except PictureError as error:
+                self.skipped.add(error)
             if len(photos) == self.num_val_photos:
                 break
         if not photos:
-            raise ValueError("none of the held-out photos can be read")
+            raise ValueError("none of the held-out photos can be used")
         self.val_photos = torch.stack(photos)
         self.training_images = TrainingImages(
-            self.train_paths, len(self.style_names), self.image_size, self.seed
+            self.train_paths, len(self.style_names), self.image_size, self.seed, self.skipped
         )
-        self.training_images[0]  # a run whose photos are all unreadable ends before it begins
+        self.training_images[0]  # a run whose photos are all unusable ends before it begins
 
     @property
     def crop_sizes(self) -> list[int]:
@@ -390,7 +489,7 @@ class StyleTransferData(LightningDataModule):
             batch_size=sampler.share,
             sampler=sampler,
             num_workers=workers,
-            worker_init_fn=leave_signals_to_the_trainer,
+            worker_init_fn=begin_worker,
             generator=torch.Generator(),  # else it would draw from the global one
             pin_memory=torch.cuda.is_available(),
         )
@@ -416,6 +515,16 @@ class StyleTransferData(LightningDataModule):
         else:
             return batch
         return {"content": content, "style": batch["style"]}
+
+    def samples(self, batch: int) -> list[tuple[str, Openable]]:
+        """What a batch of all devices is made of: each sample's style, by name, and its photo."""
+        return [
+            (
+                self.style_names[draw(self.seed, STYLE_STREAM, sample, len(self.style_names))],
+                self.train_paths[draw(self.seed, PHOTO_STREAM, sample, len(self.train_paths))],
+            )
+            for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size)
+        ]
 
     def val_dataloader(self) -> DataLoader:
         """One batch for each style: all held-out photos, to be painted in it."""

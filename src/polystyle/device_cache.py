@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from polystyle.pictures import load_image
+from polystyle.pictures import PictureError, load_image
 from polystyle.prepared import PreparedPhoto
 
 
@@ -47,7 +47,9 @@ class DeviceCache:
         def keep(photo: PreparedPhoto, start: int) -> None:
             try:
                 image = load_image(photo)
-            except OSError as error:
+                if image.size != (photo.width, photo.height):
+                    raise PictureError(photo, f"is {image.width} x {image.height} pixels")
+            except PictureError as error:
                 raise ValueError(f"{error}: make the set again with polystyle-prepare") from error
             pixels = torch.from_numpy(np.array(image)).view(-1, 3)
             self.pixels[start : start + len(pixels)] = pixels

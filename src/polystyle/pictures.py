@@ -1,7 +1,16 @@
-"""Reading pictures: whole, or a part of them at the size that is needed. Imports no torch."""
+"""Reading pictures: whole, or a part of them at the size that is needed. Imports no torch.
 
+Pictures come from the internet. One costs at most 2.5 GB of memory while it is read, whatever the
+file says: Pillow refuses more than 179 megapixels (twice `Image.MAX_IMAGE_PIXELS`), of which it
+keeps 4 bytes each, and another 4 become RGB; some decoders need more, see `HUNGRY`.
+"""
+
+import logging
+import stat
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -21,6 +30,17 @@ TURNS = {
     8: Transpose.ROTATE_90,
 }
 
+# Formats whose decoders need up to 25 bytes for a pixel: half of what others may have.
+HUNGRY = ("JPEG2000", "WEBP", "AVIF")
+# A file of this format is a program, which Pillow would have Ghostscript run.
+PROGRAM = "EPS"
+# Some formats are read into memory as a whole.
+MOST_BYTES = 2**30
+# The shorter side of a photo to train on, or of a painting, in pixels.
+LEAST_SIDE = 16
+# Converted at a time: see `to_rgb`.
+BAND_PIXELS = 2**20
+
 Size = tuple[int, int]  # width, height
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -31,22 +51,76 @@ class Openable(Protocol):
     def open(self, mode: str) -> BinaryIO: ...
 
 
+class PictureError(OSError):
+    """A picture that can't be used. Reads as "PHOTO REASON", in one line.
+
+    Attributes:
+        photo: its file.
+        reason: "can't be read: ..." or "is ... pixels: ...".
+    """
+
+    def __init__(self, photo: Openable, reason: str) -> None:
+        super().__init__(photo, reason)
+        self.photo = photo
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return in_one_line(f"{self.photo} {self.reason}")
+
+
+def in_one_line(text: object) -> str:
+    """A text that a terminal and a list can take, whatever a file's name is made of."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def silence_pillow() -> None:
+    """What Pillow remarks about odd files is for programmers: we read them or say why not."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.ID if name != PROGRAM)
+
+
 @contextmanager
 def opened(photo: Openable) -> Iterator[Image.Image]:
     """A picture whose pixels are still to be decoded.
 
     Raises:
-        OSError: it can't be read, when it is opened or within the block; says which and why.
+        PictureError: it can't be read, when it is opened or within the block; says which and why.
     """
     try:
-        with photo.open("rb") as file, Image.open(file) as image:
+        if isinstance(photo, Path):
+            check_file(photo)
+        with photo.open("rb") as file, Image.open(file, formats=formats()) as image:
+            if image.format in HUNGRY and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels are too many for {image.format}"
+                )
             yield image
+    except PictureError:
+        raise
     except UnidentifiedImageError as error:
-        raise OSError(f"{photo} can't be read: it is no picture that Pillow knows") from error
+        reason = "can't be read: it is no picture that Pillow knows"
+        raise PictureError(photo, reason) from error
     except Exception as error:
         # Pillow's thirty decoders meet a damaged file with as many kinds of error.
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(f"{photo} can't be read: {reason}") from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise PictureError(photo, f"can't be read: {reason}") from error
+
+
+def check_file(path: Path) -> None:
+    """Raises PictureError unless it is a file of some size: opening a pipe would wait for ever."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(path, "can't be read: it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(path, "can't be read: it is a pipe or a device, not a file")
+    if status.st_size > MOST_BYTES:
+        raise PictureError(path, f"can't be read: it has {status.st_size / 1e9:.1f} GB")
 
 
 def load_image(path: Openable, as_rgb: bool = True) -> Image.Image:
@@ -58,11 +132,11 @@ def load_image(path: Openable, as_rgb: bool = True) -> Image.Image:
             becomes white. Else it keeps its own mode.
 
     Raises:
-        OSError: the file can't be read as a picture; says which and why.
+        PictureError: the file can't be read as a picture; says which and why.
     """
     with opened(path) as image:
         image.load()  # turns a TIFF by itself, and then it says that it is upright
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get(orientation_of(image))
         upright = image.copy() if turn is None else image.transpose(turn)
         return to_rgb(upright) if as_rgb else upright
 
@@ -83,12 +157,12 @@ def load_resized(
             least: 1 is quick, 2 can't be told from a full decode.
 
     Raises:
-        OSError: see `load_image`.
+        PictureError: see `load_image`; or what `choose` raises.
     """
     with opened(photo) as image:
         if image.format not in ("JPEG", "MPO"):
             image.load()  # before asking for the orientation: see load_image
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = orientation_of(image)
         sideways = orientation in (5, 6, 7, 8)
         box, size = choose(*(image.size[::-1] if sideways else image.size))
         left, top, right, bottom = stored_box(box, image.size, orientation)
@@ -106,6 +180,13 @@ def load_resized(
         return part if turn is None else part.transpose(turn)
 
 
+def orientation_of(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return None  # damaged tags, met with several kinds of error: the pixels may be sound
+
+
 def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
     """Where a part of the upright picture is in the picture as it is stored."""
     left, top, right, bottom = box
@@ -119,21 +200,43 @@ def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
     return left, top, right, bottom
 
 
+def check_sides(photo: Openable, width: int, height: int) -> None:
+    """Raises PictureError if there is too little of a picture to see or to learn something."""
+    if min(width, height) < LEAST_SIDE:
+        raise PictureError(photo, f"is {width} x {height} pixels: {LEAST_SIDE} a side is the least")
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any of Pillow's modes as 8-bit RGB; see `load_image`. RGB is given back as it is."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    result = Image.new("RGB", image.size)
+    # In bands, so that what is in between takes no memory to speak of.
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        result.paste(band_to_rgb(image.crop((0, top, image.width, bottom))), (0, top))
+    return result
+
+
+def band_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # convert("RGB") would clip these at 255.
-        grey = np.asarray(image, dtype=np.float64)
         white = 65535 if image.mode.startswith("I") else 1
-        image = Image.fromarray((grey / white * 255).clip(0, 255).round().astype(np.uint8))
+        grey = np.nan_to_num((np.asarray(image, dtype=np.float64) / white).clip(0, 1))
+        image = Image.fromarray((grey * 255).round().astype(np.uint8))
+    if image.mode == "La":
+        image = image.convert("LA")  # the only mode that Pillow makes of it
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return image.convert("RGB")
 
 
 def list_images(folder: Path, pattern: str) -> list[Path]:
-    """The picture files of a folder, by extension, sorted; hidden files are passed over.
+    """What is called a picture in a folder, by its extension, sorted; hidden files are passed over.
+
+    It may be a folder, a link to nothing or a pipe: whoever opens it can tell a person so.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -148,7 +251,7 @@ def list_images(folder: Path, pattern: str) -> list[Path]:
     paths = sorted(
         path
         for path in folder.glob(pattern)
-        if path.suffix.lower() in readable and path.is_file() and not is_hidden(path, folder)
+        if path.suffix.lower() in readable and not is_hidden(path, folder)
     )
     if not paths:
         raise ValueError(f"there is no picture in {folder}")

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing import Pool
@@ -64,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=256,
         metavar="PIXELS",
-        help="the photos' shorter side (default 256); smaller photos stay as they are",
+        help="the photos' shorter side (default 256); smaller photos stay as they are, "
+        "and those of fewer than 16 pixels are left out",
     )
     return parser
 
@@ -123,32 +123,36 @@ def encoded_photos(found: "dict[str, Openable]", size: int) -> "Iterator[Encoded
 
 
 def begin_worker() -> None:
+    from polystyle.pictures import silence_pillow
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    warnings.simplefilter("ignore")  # Pillow's remarks about large photos and odd tags
+    silence_pillow()
 
 
 def encode_photo(named_photo: "tuple[str, Openable]", size: int) -> "EncodedPhoto | str":
     """A photo as it is stored, or why it can't be."""
-    from polystyle.pictures import load_resized
+    from polystyle.pictures import PictureError, check_sides, load_resized
     from polystyle.prepared import EncodedPhoto
 
     name, photo = named_photo
 
     def whole(width: int, height: int) -> "tuple[Box, Size]":
+        check_sides(photo, width, height)
         scale = min(1, size / min(width, height))
         return (0, 0, width, height), (round(width * scale), round(height * scale))
 
     try:
         image = load_resized(photo, whole, spare=2)
-    except OSError as error:
+    except PictureError as error:
         return str(error)
     image.info.clear()  # no EXIF, no comment, no colour profile: nothing here reads them
     file = io.BytesIO()
     try:
         image.save(file, "JPEG", quality=QUALITY)
     except OSError:
-        return f"{photo} is {image.width} x {image.height} pixels, which is too long for a JPEG"
+        long = f"is {image.width} x {image.height} pixels, which is too long for a JPEG"
+        return str(PictureError(photo, long))
     return EncodedPhoto(name, file.getvalue(), *image.size)
 
 

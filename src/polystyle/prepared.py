@@ -7,6 +7,7 @@ away. Imports no torch.
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from polystyle.pictures import list_images
+from PIL import Image
+
+from polystyle.pictures import LEAST_SIDE, list_images
 
 INDEX = "prepared.json"
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels
@@ -109,13 +112,23 @@ def read_prepared(folder: Path) -> list[PreparedPhoto]:
     try:
         index = json.loads((folder / INDEX).read_text())
         places = iter(index["photos"])
-        photos = [
-            PreparedPhoto(folder / shard["url"], *place)
-            for shard in index["shardlist"]
-            for place in islice(places, shard["nsamples"])
-        ]
-        sizes = {folder / shard["url"]: shard["filesize"] for shard in index["shardlist"]}
-    except (ValueError, KeyError, TypeError) as error:
+        photos, sizes = [], {}
+        for shard in index["shardlist"]:
+            # Such files are downloaded: none names a file elsewhere.
+            if not re.fullmatch(r"[\w-]+\.tar", shard["url"]):
+                raise ValueError("a shard outside of the folder")
+            path = folder / shard["url"]
+            sizes[path] = shard["filesize"]
+            some = [PreparedPhoto(path, *place) for place in islice(places, shard["nsamples"])]
+            if len(some) != shard["nsamples"]:
+                raise ValueError("fewer photos than it says")
+            for photo in some:
+                check_place(photo, shard["filesize"])
+            photos += some
+    except OSError:
+        raise
+    except Exception as error:
+        # Any JSON may stand in any place: as many kinds of error.
         raise ValueError(f"{folder / INDEX} is damaged: {again}") from error
     for path, size in sizes.items():
         if not path.is_file():
@@ -123,3 +136,15 @@ def read_prepared(folder: Path) -> list[PreparedPhoto]:
         if path.stat().st_size != size:
             raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {size}: {again}")
     return photos
+
+
+def check_place(photo: PreparedPhoto, shard_bytes: int) -> None:
+    """Raises ValueError if it is nowhere in the shard, or of no size that a photo has."""
+    numbers = photo.offset, photo.num_bytes, photo.width, photo.height
+    if type(photo.name) is not str or any(type(number) is not int for number in numbers):
+        raise ValueError("no photo")
+    if min(photo.offset, photo.num_bytes) < 0 or photo.offset + photo.num_bytes > shard_bytes:
+        raise ValueError("not in its shard")
+    width, height = photo.width, photo.height
+    if min(width, height) < LEAST_SIDE or width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError("a size that no prepared photo has")

@@ -196,6 +196,8 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     found = find_checkpoint(cfg.ckpt_path, run_dir)
     checkpoint = found[0] if found else None
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.trainer.fast_dev_run:
+        cfg.data.skipped_photos = None  # it writes nothing
     data = instantiate(cfg.data, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
@@ -293,6 +295,8 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     log.info(f"Step {trainer.global_step} of {trainer.max_steps}, after {minutes:.1f} minutes.")
     if skipped := int(trainer.optimizers[0].skipped):
         log.info(f"{skipped} of them were skipped: their loss or gradient was not finite")
+    if skipped := data.skipped.count():
+        log.info(f"{skipped} photos can't be used: {cfg.data.skipped_photos} says why")
     if base:
         log.info(f"Made {run_dir / 'model.safetensors'}: the {old} as they were, and {names}")
     log.info(made(run_dir, styles))
