@@ -318,6 +318,27 @@ def test_a_run_passes_over_what_it_cannot_use(
     assert f"Skipped: more photos; all are listed in {tmp_path}/run/skipped_photos.txt" in said
 
 
+def test_a_run_that_goes_on_tries_again_what_was_listed(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, paintings = folders
+    for name in ("photo1", "photo2"):
+        (photos / f"{name}.png").write_bytes(script.PAGE)
+
+    def start() -> set[str]:
+        data = StyleTransferData(
+            str(photos), str(paintings), 32, 32, skipped_photos=str(tmp_path / "skipped_photos.txt")
+        )
+        data.prepare_data()
+        return {Path(line).stem for line in listed(tmp_path)}
+
+    assert start() == {"photo1", "photo2"}
+    (photos / "photo1.png").write_bytes((photos / "photo3.png").read_bytes())
+    # Also where a sample would not have met them.
+    monkeypatch.setattr("polystyle.data.MOST_TRIED", 0)
+    assert start() == {"photo2"}
+
+
 def test_more_than_half_bad_ends_a_run_before_it_begins(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

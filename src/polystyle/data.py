@@ -28,6 +28,7 @@ from polystyle.pictures import (
     PictureError,
     Size,
     check_sides,
+    in_one_line,
     list_images,
     load_resized,
     silence_pillow,
@@ -376,13 +377,19 @@ class StyleTransferData(LightningDataModule):
             raise ValueError("data.style_dir is null and data.photo_row false: there is no style")
 
     def prepare_data(self) -> None:
-        """Try the photos, or a sample of them if they are many, on all cores.
+        """Try the photos, or a sample of them if they are many, on all cores; and those that an
+        earlier start of this run could not use, which may be mended by now.
 
         Raises:
             ValueError: more than half of them can't be used.
         """
-        chosen = permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED]
-        tried = [self.photos[index] for index in sorted(chosen)]
+        chosen = set(permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED])
+        listed = self.skipped.begin_anew()
+        tried = [
+            photo
+            for index, photo in enumerate(self.photos)
+            if index in chosen or (listed and in_one_line(str(photo)) in listed)
+        ]
 
         def trouble(photo: Openable) -> PictureError | None:
             try:

@@ -1,6 +1,7 @@
 """The photos that a run can't use, and why: named, counted and listed."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from polystyle.pictures import PictureError, in_one_line
@@ -26,6 +27,15 @@ class SkippedPhotos:
         self.path = path
         self.known: set[str] = set()
         self.length_read = 0
+
+    def begin_anew(self) -> set[str]:
+        """Empty the list; gives back the photos that were on it."""
+        self.read_news()
+        listed, self.known, self.length_read = self.known, set(), 0
+        if self.path:
+            with suppress(OSError):  # as `add`
+                self.path.unlink()
+        return listed
 
     def add(self, error: PictureError) -> None:
         photo, reason = in_one_line(error.photo), in_one_line(error.reason)

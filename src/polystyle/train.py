@@ -296,7 +296,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     if skipped := int(trainer.optimizers[0].skipped):
         log.info(f"{skipped} of them were skipped: their loss or gradient was not finite")
     if skipped := data.skipped.count():
-        log.info(f"{skipped} photos can't be used: {cfg.data.skipped_photos} says why")
+        log.info(f"Photos that can't be used: {skipped}, listed in {run_dir}/skipped_photos.txt")
     if base:
         log.info(f"Made {run_dir / 'model.safetensors'}: the {old} as they were, and {names}")
     log.info(made(run_dir, styles))
