@@ -8,6 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from hydra.utils import get_object
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
+from polystyle.run_record import flat
+
 # Keys that train.py itself reads.
 OWN: dict[str, Any] = {
     "seed": int,
@@ -33,12 +35,18 @@ OWN: dict[str, Any] = {
 
 
 def check_types(config: dict[str, Any]) -> None:
-    """Raises ValueError for the first value of another type than its annotation.
+    """Raises ValueError for the first value of another type than its annotation, and for a number
+    that is infinite, NaN, or too large to compute with.
 
     Args:
         config: as it was composed, interpolations resolved.
     """
+    for key, value in flat(config).items():
+        if isinstance(value, int | float) and not abs(value) < 2**63:  # NaN is not, either
+            raise ValueError(f"{key} must be a finite number, not {value}")
     for key, value, annotation in annotated(config):
+        if annotation is int and isinstance(value, bool):  # to Python true is 1
+            raise ValueError(f"{key} must be int, not {value!r}")
         try:
             check_type(
                 value,
@@ -46,7 +54,7 @@ def check_types(config: dict[str, Any]) -> None:
                 forward_ref_policy=ForwardRefPolicy.IGNORE,
                 collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
             )
-        except TypeCheckError as error:
+        except TypeCheckError:
             raise ValueError(f"{key} must be {in_words(annotation)}, not {value!r}") from None
 
 
@@ -78,8 +86,12 @@ def annotated(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
-    """Of a constructor or function, by name."""
+    """Of a constructor or function, by name. Raises ValueError if there is none of that name."""
     try:
-        return inspect.signature(get_object(target), eval_str=True).parameters
-    except NameError:  # an annotation that is there for type checkers alone
-        return inspect.signature(get_object(target)).parameters
+        called = get_object(target)
+        try:
+            return inspect.signature(called, eval_str=True).parameters
+        except NameError:  # an annotation that is there for type checkers alone
+            return inspect.signature(called).parameters
+    except (ImportError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"_target_ must name a class or function, not {target!r}") from error

@@ -155,11 +155,9 @@ def train(cfg: DictConfig) -> None:
         if OmegaConf.is_missing(cfg.data, key.removeprefix("data.")):
             raise ValueError(f"{key} is not set: {meaning}. See polystyle-train --help")
     check_types(OmegaConf.to_container(cfg, resolve=True))
-    if cfg.trainer.max_steps < 1:
-        raise ValueError(
-            f"trainer.max_steps must be at least 1, not {cfg.trainer.max_steps}; "
-            "trainer.max_time can end a run earlier"
-        )
+    for key in ("max_steps", "val_check_interval", "log_every_n_steps", "accumulate_grad_batches"):
+        if cfg.trainer[key] < 1:
+            raise ValueError(f"trainer.{key} must be at least 1, not {cfg.trainer[key]}")
     run_dir = Path(os.path.relpath(cfg.run_dir))
     writes = is_first_process() and not cfg.trainer.fast_dev_run
     with claimed(run_dir) if writes else nullcontext():

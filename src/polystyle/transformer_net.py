@@ -88,6 +88,8 @@ class TransformerNet(nn.Module):
             raise ValueError(f"num_styles must be at least 1, not {num_styles}")
         if width <= 0:
             raise ValueError(f"width must be over 0, not {width}")
+        if init_std is not None and init_std < 0:
+            raise ValueError(f"init_std must be at least 0, not {init_std}")
         self.num_styles = num_styles
         self.width = width
         narrow, middle, wide = (max(1, round(width * channels)) for channels in (32, 64, 128))
