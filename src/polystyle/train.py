@@ -105,7 +105,7 @@ def run(cfg: DictConfig) -> None:
         ):
             error = error.__cause__  # what our constructor said, without Hydra's wrapping
         message = one_line(error)
-        if not isinstance(error, InstantiationException | EXPECTED):
+        if not isinstance(error, InstantiationException | OmegaConfBaseException | EXPECTED):
             path = Path(os.path.relpath(str(cfg.run_dir))) / "traceback.txt"
             with suppress(OSError):
                 path.write_text(traceback.format_exc())
