@@ -35,9 +35,12 @@ from polystyle.run_record import differences, flat, write_record
 from polystyle.slurm import REQUEUE_SIGNAL, requeue
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
+    from polystyle.data import StyleTransferData
     from polystyle.model_file import Model
+    from polystyle.module import MultiStyleModule
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
 
@@ -170,24 +173,11 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
 
     import lightning.pytorch as pl
     import torch
-    from lightning.fabric.utilities.warnings import PossibleUserWarning
-    from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-    from polystyle.checkpoints import LAST, CheckpointFiles, checked_step, find_checkpoint
-    from polystyle.preflight import bytes_to_write, is_out_of_memory
+    from polystyle.checkpoints import checked_step, find_checkpoint
+    from polystyle.preflight import bytes_to_write
 
-    # Lightning's hints are for people who write loops; ours are in the configuration.
-    warnings.filterwarnings("ignore", category=PossibleUserWarning)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # on a single core
-    # By torch 2.15; earlier ones don't know the new name.
-    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-    for chatty in ("lightning.pytorch", "lightning.fabric.utilities.distributed"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # torch.compile without a GPU, where a CUDA toolkit is installed.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    silence_hints()
     # TF32 where a GPU has it: 10 bits of products that are summed in float32.
     torch.set_float32_matmul_precision("high")
 
@@ -208,29 +198,12 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
             f"{checkpoint} is of another run: {'; '.join(changes)}. To go on all the same, add "
             "allow_changes=true"
         )
-
     callbacks = {
         name: instantiate(callback, _convert_="all")
         for name, callback in cfg.callbacks.items()
         if callback is not None
     }
-    logger = make_logger(cfg, start_step)
-    precision = cfg.trainer.precision
-    if precision == "auto":
-        precision = best_precision(cfg.trainer.accelerator)
-    plugins = [CheckpointFiles()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # StopOnSignal sees to it
-    trainer = instantiate(
-        cfg.trainer,
-        _convert_="all",
-        callbacks=list(callbacks.values()),
-        logger=logger,
-        plugins=plugins,
-        precision=precision,
-        # A run shorter than the interval is validated once, at its end.
-        val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
-    )
+    trainer = make_trainer(cfg, list(callbacks.values()), start_step)
     check_devices(trainer, data.batch_size)
 
     devices = str(trainer.strategy.root_device)
@@ -258,6 +231,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
         log.info(f"It is at step {start_step} already: raise trainer.max_steps to train on")
         log.info(made(run_dir, styles))
         return
+
     check_room(run_dir, num_bytes)
     if changes:
         log.warning(f"Going on although {'; '.join(changes)}")
@@ -269,23 +243,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
         trainer.logger.experiment.add_text("configuration", text)
     log.info(f"Going on from {checkpoint}, step {start_step}" if checkpoint else "Starting")
     started_at = time.monotonic()
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        if not trainer.fast_dev_run:
-            trainer.save_checkpoint(run_dir / "checkpoints" / LAST)
-    except SystemExit:
-        # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
-        end_other_processes(trainer)
-        log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
-        sys.exit(128 + signal.SIGINT)
-    except Exception as error:
-        # Whatever it was: it goes on its way, but the others must not wait for this process.
-        end_other_processes(trainer)
-        if is_out_of_memory(error) and not isinstance(error, MemoryError):
-            error = MemoryError(f"{one_line(error)} Try a smaller data.batch_size")
-        if trainer.global_step == start_step or not isinstance(error, EXPECTED):
-            raise error from None
-        raise RunStoppedError(f"{one_line(error)}. {what_stands(run_dir)}") from error
+    fit(trainer, module, data, checkpoint, run_dir)
     if trainer.fast_dev_run:
         log.info("All is well, as far as one step tells: leave out trainer.fast_dev_run to train")
         return
@@ -305,6 +263,83 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
             log.info(requeue())
         log.info(f"Go on:  {typed_again(run_dir)}")
         sys.exit(128 + stop.received)
+
+
+def silence_hints() -> None:
+    """Lightning's hints are for people who write loops; ours are in the configuration."""
+    from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # its own business
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # on a single core
+    # By torch 2.15; earlier ones don't know the new name.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    for chatty in ("lightning.pytorch", "lightning.fabric.utilities.distributed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # torch.compile without a GPU, where a CUDA toolkit is installed.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+def make_trainer(cfg: DictConfig, callbacks: "list[Callback]", start_step: int) -> "Trainer":
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    from polystyle.checkpoints import CheckpointFiles
+
+    precision = cfg.trainer.precision
+    if precision == "auto":
+        precision = best_precision(cfg.trainer.accelerator)
+    plugins = [CheckpointFiles()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # StopOnSignal sees to it
+    return instantiate(
+        cfg.trainer,
+        _convert_="all",
+        callbacks=callbacks,
+        logger=make_logger(cfg, start_step),
+        plugins=plugins,
+        precision=precision,
+        # A run shorter than the interval is validated once, at its end.
+        val_check_interval=min(cfg.trainer.val_check_interval, cfg.trainer.max_steps),
+    )
+
+
+def fit(
+    trainer: "Trainer",
+    module: "MultiStyleModule",
+    data: "StyleTransferData",
+    checkpoint: Path | None,
+    run_dir: Path,
+) -> None:
+    """Train, and write the last checkpoint.
+
+    Raises:
+        RunStoppedError: what a user can mend ended the run after it had begun.
+    """
+    from polystyle.checkpoints import LAST
+    from polystyle.preflight import is_out_of_memory
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(run_dir / "checkpoints" / LAST)
+    except SystemExit:
+        # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
+        end_other_processes(trainer)
+        log.info(f"Stopped at once: {run_dir} is as its last checkpoint left it")
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        # Whatever it was: it goes on its way, but the others must not wait for this process.
+        end_other_processes(trainer)
+        began = trainer.train_dataloader is not None
+        if began and is_out_of_memory(error):
+            raise RunStoppedError(
+                f"out of memory: try a smaller data.batch_size. {what_stands(run_dir)}"
+            ) from error
+        if not began or not isinstance(error, EXPECTED):
+            raise
+        raise RunStoppedError(f"{one_line(error)}. {what_stands(run_dir)}") from error
 
 
 def make_logger(cfg: DictConfig, start_step: int) -> "Logger | bool":
