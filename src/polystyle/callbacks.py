@@ -276,9 +276,16 @@ class StopOnSignal(Callback):
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if is_job():  # compiling may take as long as SLURM waits
+            self.catch(REQUEUE_SIGNAL)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signals = [signal.SIGINT, signal.SIGTERM] + [REQUEUE_SIGNAL] * is_job()
-        self.before = {each: signal.signal(each, self.receive) for each in signals}
+        self.catch(signal.SIGINT)
+        self.catch(signal.SIGTERM)
+
+    def catch(self, number: signal.Signals) -> None:
+        self.before[number] = signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
