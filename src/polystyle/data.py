@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from polystyle.device_cache import DeviceCache
-from polystyle.model_file import PHOTO
+from polystyle.model_file import PHOTO, check_style_name
 from polystyle.pictures import (
     Box,
     Openable,
@@ -361,6 +361,10 @@ class StyleTransferData(LightningDataModule):
 
         self.style_paths: dict[str, Path] = {}
         for path in list_images(Path(style_dir), "*") if style_dir else []:
+            try:
+                check_style_name(path.stem)
+            except ValueError as error:
+                raise ValueError(f"{in_one_line(path)}: {error}: rename it") from error
             if path.stem == PHOTO:
                 raise ValueError(
                     f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
