@@ -67,7 +67,7 @@ def make_net(num_styles: int = 3, seed: int = 0) -> TransformerNet:
 def configuration(*overrides: str) -> DictConfig:
     """What polystyle-train makes of a command line."""
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
-        return hydra.compose("train", [*TINY, *overrides])
+        return hydra.compose("train", [*TINY, "run_dir=run", *overrides])
 
 
 def make_run(

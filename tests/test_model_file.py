@@ -2,11 +2,13 @@
 
 import json
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,6 +24,9 @@ from polystyle.model_file import (
 from polystyle.transformer_net import TransformerNet
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
+JPEG = BytesIO()
+Image.new("RGB", (64, 48), "blue").save(JPEG, "JPEG")
+JPEG = JPEG.getvalue()
 
 
 @pytest.fixture
@@ -205,30 +210,38 @@ def test_newer_format_asks_for_an_update(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "tensors",
+    ("tensors", "complaint"),
     [
-        {"paint.norm.gamma": None},
-        {"paint.norm.gamma": torch.ones(2, 3)},
-        {"down.0.conv.weight": torch.ones(4, 3, 3, 3)},
-        {"one_too_many": torch.ones(1)},
+        ({"paint.norm.gamma": None}, "paint.norm.gamma is missing"),
+        ({"paint.norm.gamma": torch.ones(2, 3)}, "paint.norm.gamma is F32 [2, 3], not F32 [3, 3]"),
+        (
+            {"down.0.conv.weight": torch.ones(4, 3, 3, 3)},
+            "down.0.conv.weight is F32 [4, 3, 3, 3], not F32 [4, 3, 9, 9]",
+        ),
+        (
+            {"up.1.norm.beta": torch.zeros(3, 4, dtype=torch.float16)},
+            "up.1.norm.beta is F16 [3, 4], not F32 [3, 4]",
+        ),
+        ({"one_too_many": torch.ones(1)}, "'one_too_many' is too much"),
+        ({"\x1b[2J": torch.ones(1)}, "'�[2J' is too much"),
     ],
-    ids=["missing", "styles", "kernel", "extra"],
+    ids=["missing", "styles", "kernel", "dtype", "extra", "garbling"],
 )
-def test_tensors_that_do_not_fit_the_header_are_refused(saved: Path, tensors: dict) -> None:
+def test_tensors_that_do_not_fit_the_header_are_refused(
+    saved: Path, tensors: dict, complaint: str
+) -> None:
     rewrite(saved, tensors=tensors)
-    assert "does not hold the network that its header promises" in refusal(saved)
+    assert f"does not hold what its header promises: {complaint}" in refusal(saved)
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        {"width": "0.25"},
         {"width": None},
         {"width": "a quarter"},
         {"width": '"wide"'},
         {"width": "-1"},
         {"width": "NaN"},
-        {"style_names": '["one", "two"]'},
         {"style_names": "one, two, three"},
         {"style_names": None},
         {"style_names": "3"},
@@ -242,6 +255,12 @@ def test_header_that_does_not_fit_the_tensors_is_refused(saved: Path, header: di
     assert "does not hold the network that its header promises" in refusal(saved)
 
 
+@pytest.mark.parametrize("header", [{"width": "0.25"}, {"style_names": '["one", "two"]'}])
+def test_header_of_another_network_is_refused(saved: Path, header: dict) -> None:
+    rewrite(saved, header=header)
+    assert "does not hold what its header promises: down.0." in refusal(saved)
+
+
 @pytest.mark.parametrize("version", ["one", "-1", None])
 def test_header_without_a_format_version_is_refused(saved: Path, version: str | None) -> None:
     rewrite(saved, header={"format_version": version})
@@ -250,11 +269,11 @@ def test_header_without_a_format_version_is_refused(saved: Path, version: str | 
 
 def test_thumbnails_and_training_come_back(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "model.safetensors"
-    thumbnails = {"la_muse": bytes(range(256)), "of nobody": b"x"}
+    thumbnails = {"la_muse": JPEG, "of nobody": JPEG}
     save_model(path, Model(net, NAMES, {"step": 7}, thumbnails))
     model = load_model(path)
     assert model.training == {"step": 7}
-    assert model.thumbnails == {"la_muse": bytes(range(256))}
+    assert model.thumbnails == {"la_muse": JPEG}
 
 
 def test_a_style_is_found_by_its_name_or_the_near_ones_are_named() -> None:

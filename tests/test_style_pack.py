@@ -1,20 +1,22 @@
 """Style packs: a style leaves its network and comes back bit for bit, and fits no other."""
 
+import base64
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from polystyle.model_file import Model, fingerprint, save_model
+from polystyle.model_file import Model, check_style_name, fingerprint, save_model
 from polystyle.style_pack import (
     FORMAT_VERSION,
     StylePack,
-    check_style_name,
     extract_style,
     is_style_pack,
     load_style_pack,
@@ -26,12 +28,21 @@ from polystyle.transformer_net import TransformerNet
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
 
 
+def jpeg(colour: str) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (64, 48), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+JPEG = jpeg("blue")
+
+
 def make_model(names: list[str], width: float = 0.125) -> Model:
     """A network in which no number is what a new one starts with."""
     net = TransformerNet(len(names), width)
     for parameter in net.parameters():
         nn.init.normal_(parameter)
-    return Model(net.eval(), list(names), {"step": 7, "seed": 0}, {"la_muse": b"\xff\xd8\x00\n"})
+    return Model(net.eval(), list(names), {"step": 7, "seed": 0}, {"la_muse": JPEG})
 
 
 @pytest.fixture
@@ -102,7 +113,7 @@ def test_a_style_comes_back_from_its_file_bit_for_bit(
     assert pack.fingerprint == fingerprint(model.net)
     assert pack.width == 0.125
     assert pack.training == {"step": 7, "seed": 0}
-    assert pack.thumbnail == (b"\xff\xd8\x00\n" if name == "la_muse" else None)
+    assert pack.thumbnail == (JPEG if name == "la_muse" else None)
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -115,7 +126,7 @@ def test_the_file_is_what_the_format_says(saved: Path, model: Model) -> None:
     assert about["fingerprint"] == fingerprint(model.net)
     assert about["width"] == "0.125"
     assert json.loads(about["training"]) == {"step": 7, "seed": 0}
-    assert about["thumbnail"] == "/9gACg=="
+    assert base64.b64decode(about["thumbnail"]) == JPEG
     tables = list(model.net.style_rows().values())
     count = sum(table.shape[1] for table in tables)
     assert {key: (entry["dtype"], entry["shape"]) for key, entry in entries.items()} == {
@@ -164,10 +175,10 @@ def test_a_merged_style_paints_as_where_it_came_from_and_the_others_as_before(
     model: Model,
 ) -> None:
     others = {key: torch.randn(2, table.shape[1]) for key, table in model.net.style_rows().items()}
-    cousin = Model(model.net.with_style_rows(others), ["wave", "candy"], {}, {"wave": b"jpeg"})
+    cousin = Model(model.net.with_style_rows(others), ["wave", "candy"], {}, {"wave": jpeg("pink")})
     merged = merge_style(model, extract_style(cousin, "wave"))
     assert merged.style_names == [*NAMES, "wave"]
-    assert merged.thumbnails == {**model.thumbnails, "wave": b"jpeg"}
+    assert merged.thumbnails == {**model.thumbnails, "wave": jpeg("pink")}
     assert merged.training == model.training
     assert paint(merged, "wave") == paint(cousin, "wave")
     for name in NAMES:
@@ -238,7 +249,6 @@ def test_a_newer_format_asks_for_an_update(saved: Path) -> None:
         {"fingerprint": "\n" * 64},
         {"width": None},
         {"width": "wide"},
-        {"width": "0.25"},
         {"width": "0"},
         {"width": "inf"},
         {"width": "nan"},
@@ -271,7 +281,7 @@ def test_a_damaged_header_is_refused(saved: Path, header: dict[str, str | None])
 def test_rows_that_are_not_the_promised_ones_are_refused(saved: Path, rows: Tensor | None) -> None:
     assert load_file(saved)["rows"].shape == (406,)
     rewrite(saved, rows={"rows": rows})
-    assert "does not hold the style that its header promises" in refusal(saved)
+    assert "does not hold what its header promises: rows is " in refusal(saved)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -346,20 +346,33 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     monkeypatch.setattr(Image.Image, "save", cut_short)
     assert stylize(model, photo, "--style", "wave", "--output", tmp_path / "painted") == 1
-    assert list((tmp_path / "painted").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def test_a_hostile_style_name_stays_in_the_folder(
-    net: TransformerNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    save_model(tmp_path / "model.safetensors", Model(net, ["../../x", "a/b", "c", "d"]))
+@pytest.mark.parametrize("name", ["../../x", "a/b", "C:\\x", "a\nb"])
+def test_a_hostile_style_name_is_refused(net: TransformerNet, tmp_path: Path, name: str) -> None:
+    save_model(tmp_path / "model.safetensors", Model(net, [name, "b", "c", "d"]))
     photo = make_photo(tmp_path / "photo.png", 20, 20)
-    output = tmp_path / "deep" / "painted"
-    assert stylize(tmp_path / "model.safetensors", photo, "--style", "all", "--output", output) == 0
-    assert set(painted(output)) == {
-        f"photo-{name}.png" for name in (".._.._x", "a_b", "c", "d", "all")
+    message = stylize(tmp_path / "model.safetensors", photo, "--style", "all")
+    assert message.endswith(f"the style name {name!r} is not fit for a file's name")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "photo.png"}
+
+
+def test_what_windows_forbids_in_a_name_becomes_a_line(net: TransformerNet, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", Model(net, ["Monet: Lilies", "who?", "c", "d"]))
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    arguments = ("--style", "all", "--output", tmp_path / "painted")
+    assert stylize(tmp_path / "model.safetensors", photo, *arguments) == 0
+    assert set(painted(tmp_path / "painted")) == {
+        f"photo-{name}.png" for name in ("Monet_ Lilies", "who_", "c", "d", "all")
     }
-    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "photo.png", "deep"}
+
+
+def test_without_a_picture_there_is_no_folder(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("no picture")
+    output = tmp_path / "painted"
+    assert stylize(model, tmp_path / "photo.png", "--style", "all", "--output", output) == 1
+    assert not output.exists()
 
 
 # ---- What is asked for ----------------------------------------------------------------------

@@ -266,7 +266,11 @@ def read_settings(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    found = {name: header[name] for name in SETTINGS if header.get(name) is not None}
+    from polystyle.model_file import printable
+
+    # Not the folders: a network may come from anybody.
+    numbers = [name for name, (_, default) in SETTINGS.items() if default != ""]
+    found = {name: header[name] for name in numbers if header.get(name) is not None}
     typed_in = Path()
     config_path = model.parent / ".hydra" / "config.yaml"
     if config_path.is_file():
@@ -285,8 +289,10 @@ def read_settings(
     for name, (_, default) in SETTINGS.items():
         try:
             settings[name] = type(default)(found.get(name, default))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{model}: its run's {name} is {found[name]!r}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{model}: its run's {name} is {printable(repr(found[name]))}"
+            ) from error
     if not settings["relative"]:
         # The weights of that run are for losses of another size.
         for name in ("content_weight", "style_weight"):

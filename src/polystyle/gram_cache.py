@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from polystyle.model_file import read_safetensors
-from polystyle.vgg import VGG16
+from polystyle.model_file import read_tensors
+from polystyle.vgg import LAYERS, VGG16
 from polystyle.whole_file import whole_file
 
 
@@ -26,9 +26,13 @@ class GramCache:
     """
 
     def __init__(self, vgg: VGG16, layers: Collection[str]) -> None:
-        self.layers = sorted(layers)
+        # In front of each ReLU stands its convolution.
+        channels = {name: vgg.features[LAYERS[name] - 1].out_channels for name in sorted(layers)}
+        self.shapes = {name: (count, count) for name, count in channels.items()}
         self.folder = Path(torch.hub.get_dir()) / "polystyle_grams"
-        settings = f"{self.layers} {vgg.features} {vgg.pixel_mean.device.type} {torch.__version__}"
+        settings = (
+            f"{list(channels)} {vgg.features} {vgg.pixel_mean.device.type} {torch.__version__}"
+        )
         self.settings = hashlib.sha256(settings.encode())
         for weights in vgg.buffers():
             self.settings.update(weights.cpu().contiguous().numpy())
@@ -46,10 +50,9 @@ class GramCache:
             image: ``[3, h, w]`` float32 in [0, 1].
         """
         try:
-            grams, _ = read_safetensors(self.path(image))
-        except (OSError, ValueError):  # not there, or cut
+            return read_tensors(self.path(image), self.shapes)
+        except (OSError, ValueError):  # not there, cut, or not ours
             return None
-        return grams if sorted(grams) == self.layers else None
 
     def write(self, image: Tensor, grams: Mapping[str, Tensor]) -> None:
         """Keep Gram matrices, if the disk lets us; see `read`."""

@@ -2,13 +2,19 @@
 
 import base64
 import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -21,6 +27,17 @@ FORMAT_VERSION = 1
 
 # The style that paints the photo itself, in networks trained with data.photo_row=true.
 PHOTO = "photo"
+
+# Names and weights may come from anywhere: what a file may hold of them, at the most.
+MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
+MAX_NAME = 200  # bytes: a file's name has 255, and is more than its style's
+MAX_SHOWN = 1000  # characters
+MAX_THUMBNAIL = 512  # pixels; ours have 64
+
+# What no terminal should be sent: control characters, ends of lines, turns of the direction to
+# read in, and bytes of a file's name that are no text. (str.isprintable also minds the spaces
+# in the names of macOS' screenshots, and joiners that Hindi and Persian need.)
+GARBLING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass
@@ -81,8 +98,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
         partial.write_bytes(save(plain, metadata=dict(header)))
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the header of a file.
+@contextmanager
+def opened(path: Path) -> Iterator[safe_open]:
+    """A safetensors file, of which nothing is read but its header. safetensors sees to it that the
+    tensors which the header declares lie in the file, one after the other, and fill it.
 
     Raises:
         FileNotFoundError: no such file.
@@ -90,18 +109,110 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:  # as in most files of another kind
+        raise ValueError(
+            f"{path} is damaged, or not a safetensors file (its header would have {length} bytes)"
+        )
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+            yield file
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged, or not a safetensors file ({error})") from error
+        reason = printable(str(error))
+        raise ValueError(f"{path} is damaged, or not a safetensors file ({reason})") from error
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; raises as `opened`."""
+    with opened(path) as file:
+        return file.metadata() or {}
+
+
+def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that holds exactly these, by name, in finite float32. None
+    is read before the header is known to declare what is expected.
+
+    Raises:
+        FileNotFoundError, ValueError: see `opened`; or the file holds something else, says what.
+    """
+    with opened(path) as file:
+        found = set(file.keys())
+        complaints = [f"{name} is missing" for name in shapes.keys() - found]
+        complaints += [f"{printable(name)!r} is too much" for name in found - shapes.keys()]
+        for name in shapes.keys() & found:
+            tensor = file.get_slice(name)
+            dtype, shape = tensor.get_dtype(), tensor.get_shape()
+            if (dtype, shape) != ("F32", list(shapes[name])):
+                complaints.append(f"{name} is {dtype} {shape}, not F32 {list(shapes[name])}")
+        if complaints:
+            raise ValueError(f"{path} does not hold what its header promises: {min(complaints)}")
+        # Copies: what they are copied from is the file itself, which may change.
+        tensors = {name: file.get_tensor(name).clone() for name in shapes}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} holds numbers that are infinite or NaN")
+    return tensors
+
+
+def printable(text: str) -> str:
+    """A text that came from somewhere else, for the terminal: without what would garble it, and not
+    endless."""
+    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return GARBLING.sub("\N{REPLACEMENT CHARACTER}", shown)
+
+
+def check_style_name(name: str) -> None:
+    """Raises ValueError for a name that can't be part of a file's name: files are named after
+    styles, and packs and networks may come from anywhere."""
+    # Windows' paths know both slashes and drives: what is a plain name there is one everywhere.
+    plain = name and not GARBLING.search(name) and PureWindowsPath(name).name == name
+    if not plain or name.startswith("."):
+        raise ValueError(f"the style name {name[:MAX_NAME]!r} is not fit for a file's name")
+    if len(name.encode()) > MAX_NAME:
+        raise ValueError(
+            f"the style name {name[:50]}… has {len(name.encode())} bytes, and {MAX_NAME} are the "
+            "most"
+        )
+
+
+def read_width(header: Mapping[str, str]) -> float:
+    """Raises KeyError, TypeError or ValueError if the header has no width, or an absurd one."""
+    width = json.loads(header["width"])
+    if type(width) not in (int, float) or not 0 < width < math.inf:
+        raise TypeError("width is no number over 0")
+    return width
+
+
+def read_training(header: Mapping[str, str]) -> dict[str, Any]:
+    """Raises TypeError or ValueError if the header doesn't tell of the training in a dict."""
+    training = json.loads(header.get("training", "{}"))
+    if not isinstance(training, dict):
+        raise TypeError("training is no dict")
+    return training
+
+
+def read_thumbnail(text: str) -> bytes:
+    """A thumbnail in a header, of which only its size is decoded.
+
+    Raises:
+        TypeError, ValueError: it is no small JPEG.
+    """
+    jpeg = base64.b64decode(text, validate=True)
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            size = image.size
+    except Exception as error:  # Pillow meets damaged files with many kinds of error
+        raise ValueError("a thumbnail is no JPEG") from error
+    if max(size) > MAX_THUMBNAIL:
+        raise ValueError("a thumbnail is too large")
+    return jpeg
 
 
 def check_version(path: Path, header: Mapping[str, str], newest: int) -> None:
     """Raises ValueError for a file of a newer polystyle, or of none."""
     version = header.get("format_version", "")
-    if not version.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", version):
         raise ValueError(f"{path} has no format version that polystyle knows")
     if int(version) > newest:
         raise ValueError(
@@ -147,7 +258,7 @@ def load_model(path: Path) -> Model:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}")
-    weights, header = read_safetensors(path)
+    header = read_header(path)
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but not a polystyle model")
     check_version(path, header, FORMAT_VERSION)
@@ -155,13 +266,23 @@ def load_model(path: Path) -> Model:
         style_names = json.loads(header["style_names"])
         if not isinstance(style_names, list) or not all(isinstance(n, str) for n in style_names):
             raise TypeError("style_names is no list of names")
-        net = TransformerNet(len(style_names), json.loads(header["width"]))
-        net.load_state_dict(weights)
-        training = dict(json.loads(header.get("training", "{}")))
+        with torch.device("meta"):  # nothing is allocated for what the header says
+            net = TransformerNet(len(style_names), read_width(header))
+        training = read_training(header)
         thumbnails = {
-            name: base64.b64decode(text, validate=True)
+            name: read_thumbnail(text)
             for name, text in json.loads(header.get("thumbnails", "{}")).items()
+            if name in style_names
         }
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the network that its header promises") from error
+    shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
+    net.load_state_dict(read_tensors(path, shapes), assign=True)
+    try:
+        for name in style_names:
+            check_style_name(name)
+        if len(set(style_names)) < len(style_names):
+            raise ValueError("two styles have the same name")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return Model(net.eval(), style_names, training, thumbnails)

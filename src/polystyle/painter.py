@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import TypeVar
 
 import torch
@@ -13,7 +14,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_i
 from tqdm import tqdm
 
 from polystyle.bands import paint_in_bands
-from polystyle.model_file import PHOTO, Model, find_style
+from polystyle.model_file import PHOTO, Model, find_style, printable
 from polystyle.pictures import to_rgb
 from polystyle.transformer_net import MIN_SIDE, TransformerNet
 
@@ -103,16 +104,19 @@ class Painter:
             styles, a list of them.
 
         Raises:
-            ValueError: no such style, a mask of another size, a value out of its range, or a
-                strength without the network's photo row.
+            ValueError: no such style, content or a mask of another shape, a value out of its
+                range, or a strength without the network's photo row.
         """
         self.check(strength, by_pixels, scale)
         several = not isinstance(style, str | Mapping)
+        if several and not (isinstance(style, Sequence) and len(style)):
+            raise ValueError(f"style must be a name, a blend of names, or a list, not {style!r}")
         styles = list(style) if several else [style]
         if isinstance(content, Image.Image):
             photos = pil_to_tensor(to_rgb(content))[None]
         else:
             photos = content if content.ndim == 4 else content[None]
+            check_photos(photos)
         if masks and max(len(photos), len(styles)) > 1:
             raise ValueError("masks are for one photo, with one style for what they leave")
         if len(photos) > 1 and several:
@@ -169,19 +173,22 @@ class Painter:
             ValueError: no such style, or weights that can't be normalized; names the style.
         """
         weights = {style: 1.0} if isinstance(style, str) else style
+        if not (isinstance(weights, Mapping) and all(isinstance(name, str) for name in weights)):
+            raise ValueError(
+                f"a style is a name, or a blend such as {{'wave': 0.3}}, not {style!r}"
+            )
         mix = torch.zeros(len(self.style_names))
         for name, weight in weights.items():
-            if not abs(weight) <= MAX_WEIGHT:
-                raise ValueError(
-                    f"the weight of {name} must be a number up to {MAX_WEIGHT}, not {weight}"
-                )
+            shown = f"the weight of {printable(name)}"
+            if not (isinstance(weight, Real | Tensor) and abs(weight) <= MAX_WEIGHT):
+                raise ValueError(f"{shown} must be a number up to {MAX_WEIGHT}, not {weight}")
             if weight < 0 and not raw:
-                raise ValueError(f"the weight of {name} is negative: raw weights may be")
+                raise ValueError(f"{shown} is negative: raw weights may be")
             mix[find_style(name, self.style_names)] = weight
         if raw:
             return mix
         if not mix.sum() > 0:
-            raise ValueError(f"the weights of {', '.join(weights)} are all 0")
+            raise ValueError(f"the weights of {', '.join(map(printable, weights))} are all 0")
         return mix / mix.sum()
 
     def check(self, strength: float, by_pixels: bool, scale: float | None) -> None:
@@ -279,6 +286,17 @@ def find_device(name: str) -> torch.device:
         raise ValueError(f"there is no device {name!r} here") from error
 
 
+def check_photos(photos: Tensor) -> None:
+    """Raises ValueError for what is no RGB images ``[B, 3, H, W]``, floating or uint8, or has
+    numbers that are infinite or NaN."""
+    if photos.ndim != 4 or photos.shape[1] != 3 or not photos.numel():
+        raise ValueError(f"content must be [3, H, W] or [B, 3, H, W], not {list(photos.shape)}")
+    if not (photos.is_floating_point() or photos.dtype == torch.uint8):
+        raise ValueError(f"content must be floating or uint8, not {photos.dtype}")
+    if photos.is_floating_point() and not photos.isfinite().all():
+        raise ValueError("content has numbers that are infinite or NaN")
+
+
 def region_map(masks: Sequence[Image.Image], size: Sequence[int]) -> Tensor:
     """How much of each mask's style, and of the rest's, belongs to each pixel.
 
@@ -314,6 +332,8 @@ def grey(mask: Image.Image) -> Image.Image:
 
 
 def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    if list(size) == [1, 1]:  # of bytes in any other order torch 2.15 makes an error
+        images = images.contiguous(memory_format=torch.channels_last)
     images = resize(images, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
     return images.clamp(0, 1) if images.is_floating_point() else images
 

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +13,15 @@ from torch import Tensor
 from polystyle import model_file
 from polystyle.model_file import (
     Model,
+    check_style_name,
     check_version,
     find_style,
     fingerprint,
-    read_safetensors,
+    read_header,
+    read_tensors,
+    read_thumbnail,
+    read_training,
+    read_width,
     write_safetensors,
 )
 from polystyle.transformer_net import TransformerNet
@@ -45,15 +50,6 @@ class StylePack:
     width: float
     training: dict[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
-
-
-def check_style_name(name: str) -> None:
-    """Raises ValueError for a name that can't be part of a file's name: files are named after
-    styles, and packs and networks may come from anywhere."""
-    # Windows' paths know both slashes and drives: what is a plain name there is one everywhere.
-    plain = name and name.isprintable() and PureWindowsPath(name).name == name
-    if not plain or name.startswith("."):
-        raise ValueError(f"the style name {name!r} is not fit for a file's name")
 
 
 def extract_style(model: Model, name: str) -> StylePack:
@@ -137,8 +133,8 @@ def row_sizes(width: float) -> dict[str, int]:
 
 
 def is_style_pack(path: Path) -> bool:
-    """Whether a safetensors file says that it is a style pack; raises as `read_safetensors`."""
-    return read_safetensors(path)[1].get("format") == FORMAT
+    """Whether a safetensors file says that it is a style pack; raises as `read_header`."""
+    return read_header(path).get("format") == FORMAT
 
 
 def load_style_pack(path: Path) -> StylePack:
@@ -148,7 +144,7 @@ def load_style_pack(path: Path) -> StylePack:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, of another kind, or from a newer polystyle.
     """
-    tensors, header = read_safetensors(path)
+    header = read_header(path)
     if header.get("format") == model_file.FORMAT:
         raise ValueError(
             f"{path} is a network, not a style pack: polystyle-styles extract makes packs of it"
@@ -157,26 +153,22 @@ def load_style_pack(path: Path) -> StylePack:
         raise ValueError(f"{path} is a safetensors file, but not a style pack of polystyle")
     check_version(path, header, FORMAT_VERSION)
     try:
-        thumbnail = header.get("thumbnail")
-        sizes = row_sizes(float(header["width"]))
-        rows = dict(zip(sizes, tensors["rows"].split(list(sizes.values())), strict=True))
+        width = read_width(header)
+        sizes = row_sizes(width)
         pack = StylePack(
             style_name=header["style_name"],
-            rows=rows,
+            rows={},
             fingerprint=header["fingerprint"],
-            width=float(header["width"]),
-            training=dict(json.loads(header.get("training", "{}"))),
-            thumbnail=base64.b64decode(thumbnail, validate=True) if thumbnail else None,
+            width=width,
+            training=read_training(header),
+            thumbnail=read_thumbnail(header["thumbnail"]) if "thumbnail" in header else None,
         )
         if not re.fullmatch("[0-9a-f]{64}", pack.fingerprint):
             raise ValueError("a fingerprint is 64 hex digits")
-        everything = {key: (tensor.dtype, tensor.ndim) for key, tensor in tensors.items()}
-        if everything != {"rows": (torch.float32, 1)}:
-            raise TypeError("rows are one tensor of float32, and there is no other")
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the style that its header promises") from error
-    if not tensors["rows"].isfinite().all():
-        raise ValueError(f"{path} holds numbers that are infinite or NaN")
+    rows = read_tensors(path, {"rows": [sum(sizes.values())]})["rows"]
+    pack.rows = dict(zip(sizes, rows.split(list(sizes.values())), strict=True))
     try:
         check_style_name(pack.style_name)
     except ValueError as error:

@@ -101,18 +101,19 @@ def list_styles(path: Path) -> None:
     model = load_model(path)
     print(f"{path}: {styles_in(model.style_names)}, {size(path)}")
     print_network(model.net.width, fingerprint(model.net), model.training)
-    names = [printable(name) for name in model.style_names]
-    column = max(map(len, ["style", *names]))
+    column = max(map(len, ["style", *model.style_names]))
     print(f"\n{'#':>5}  {'style':<{column}}  thumbnail")
     for index, name in enumerate(model.style_names):
         thumbnail = "yes" if name in model.thumbnails else "-"
         note = "reconstruction row: paints the photo itself" if name == PHOTO else ""
-        print(f"{index:>5}  {names[index]:<{column}}  {thumbnail:<9}  {note}".rstrip())
+        print(f"{index:>5}  {name:<{column}}  {thumbnail:<9}  {note}".rstrip())
     print(f"\nPaint: polystyle-stylize {quote(path)} PHOTO --style all --output painted/")
     print(f"Share: polystyle-styles extract {quote(path)} all --output styles/")
 
 
 def print_network(width: float, fingerprint: str, training: Mapping[str, Any]) -> None:
+    from polystyle.model_file import printable
+
     print(f"fingerprint {fingerprint[:12]}, width {width:g}")
     if training:
         print(printable("trained with " + " ".join(f"{k}={v}" for k, v in training.items())))
@@ -125,7 +126,7 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         FileNotFoundError, ValueError: no network there, or a style that it doesn't have.
         FileExistsError: a file is there already. Then, as before, none is written.
     """
-    from polystyle.style_pack import check_style_name, extract_style, save_style_pack
+    from polystyle.style_pack import extract_style, save_style_pack
 
     network = load_network(model)
     if output.exists() and not output.is_dir():
@@ -136,10 +137,6 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
     packs = {}
     for name in chosen:
         pack = extract_style(network, name)
-        try:
-            check_style_name(name)
-        except ValueError as error:
-            raise ValueError(f"{error}: give it another, with polystyle-styles rename") from error
         path = output / f"{name}.safetensors"
         check_free(path, overwrite)
         packs[path] = pack
@@ -197,8 +194,7 @@ def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = Fals
             taken, unfit for a file's name, or the reconstruction row's.
         FileExistsError: `output` is there already.
     """
-    from polystyle.model_file import PHOTO, find_style
-    from polystyle.style_pack import check_style_name
+    from polystyle.model_file import PHOTO, check_style_name, find_style
 
     network = load_network(model)
     index = find_style(old, network.style_names)
@@ -210,7 +206,7 @@ def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = Fals
     network.style_names[index] = new
     if old in network.thumbnails:
         network.thumbnails[new] = network.thumbnails.pop(old)
-    save_network(output, network, overwrite, f"Renamed {printable(old)} to {new}")
+    save_network(output, network, overwrite, f"Renamed {old} to {new}")
 
 
 def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> None:
@@ -275,11 +271,6 @@ def size(path: Path) -> str:
 
 def quote(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def printable(text: str) -> str:
-    """The text, or its escapes if it would garble the terminal."""
-    return text if text.isprintable() else ascii(text)
 
 
 if __name__ == "__main__":

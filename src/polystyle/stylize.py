@@ -7,6 +7,7 @@ import math
 import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,9 @@ def main() -> None:
     try:
         sys.exit(stylize(args))
     except (ValueError, OSError) as error:
-        sys.exit(f"polystyle-stylize: {error}")
+        from polystyle.model_file import printable
+
+        sys.exit(f"polystyle-stylize: {printable(str(error))}")
     except KeyboardInterrupt:
         print("polystyle-stylize: stopped; every picture written is whole", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -174,11 +177,9 @@ def stylize(args: argparse.Namespace) -> int:
     """
     import warnings
 
-    import torch
     from PIL import Image
-    from tqdm import tqdm
 
-    from polystyle.model_file import load_model
+    from polystyle.model_file import load_model, printable
     from polystyle.painter import Painter
 
     # Large photos are what --tile is for. Pillow still refuses those of twice its limit.
@@ -187,10 +188,34 @@ def stylize(args: argparse.Namespace) -> int:
     painter = Painter(load_model(args.model), args.device, args.precision, args.tile)
     easel = Easel(painter, args)
     sources = find_sources(args.photos)
+    is_new = not args.output.exists()
     args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        paint_all(easel, sources)
+    finally:
+        if is_new and not easel.written:
+            with suppress(OSError):  # somebody put something there
+                args.output.rmdir()
+    for failure in easel.failures:
+        print(f"polystyle-stylize: {printable(failure)}", file=sys.stderr)
+    if len(easel.written) == 1:
+        print(printable(f"Painted {easel.written[0]}"))
+    elif easel.written:
+        first, last = easel.written[0], easel.written[-1].name
+        print(printable(f"Painted {len(easel.written)} pictures, {first} to {last}"))
+    return 1 if easel.failures else 0
+
+
+def paint_all(easel: "Easel", sources: list[Path]) -> None:
+    """Paint each photo or video. What can't be painted becomes one of the easel's failures."""
+    import torch
+    from tqdm import tqdm
+
+    from polystyle.model_file import printable
+
     with tqdm(sources, unit="photo", disable=None) as progress:
         for source in progress:
-            progress.set_postfix_str(source.name)
+            progress.set_postfix_str(printable(source.name))
             try:
                 easel.paint(source)
             except (ValueError, OSError) as error:
@@ -198,14 +223,6 @@ def stylize(args: argparse.Namespace) -> int:
                 easel.failures.append(str(error) if named else f"{source}: {error}")
             except torch.OutOfMemoryError:
                 easel.failures.append(f"{source}: out of the GPU's memory: try --tile 64")
-    for failure in easel.failures:
-        print(f"polystyle-stylize: {failure}", file=sys.stderr)
-    if len(easel.written) == 1:
-        print(f"Painted {easel.written[0]}")
-    elif easel.written:
-        first, last = easel.written[0], easel.written[-1].name
-        print(f"Painted {len(easel.written)} pictures, {first} to {last}")
-    return 1 if easel.failures else 0
 
 
 def find_sources(photos: list[str]) -> list[Path]:
@@ -386,7 +403,7 @@ class Easel:
         variant += "-colors" * args.keep_colors
         if args.scale != 1:
             variant += "-native" if args.scale is None else f"-scale{args.scale:g}"
-        # A style's name comes out of a file that anybody may have made.
+        # What a style's name may hold, and a file's name on Windows may not.
         label = re.sub(r'[/\\:*?"<>|]', "_", label)
         path = args.output / f"{source.stem}-{label}{variant}{suffix or source.suffix}"
         if path in self.written:

@@ -13,10 +13,11 @@ from typing import Literal
 
 import onnx
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
+from polystyle.model_file import opened
 from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ LAYERS = {
 
 # The pixels that the weights were trained on: RGB x 255 minus this mean, no division.
 PIXEL_MEAN = (123.68, 116.779, 103.939)
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 CHECKPOINT_NAME = "vgg16_blocks1to4.safetensors"
 
@@ -202,14 +205,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no file of VGG-16 weights at {path}")
     try:
         if path.suffix == ".safetensors":
-            weights = load_file(path)
+            with opened(path) as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         else:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    # torch packs nothing: what unpacks to more than itself is made to fill the
+                    # memory. And it does not look at the checksums.
+                    size = sum(each.file_size for each in archive.infolist())
+                    if size > path.stat().st_size or archive.testzip():
+                        raise ValueError
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except Exception as error:
-        # torch.load meets a damaged file with a dozen kinds of error; told weights_only, it refuses
-        # a pickle that would run code with UnpicklingError.
+        # zipfile and torch.load meet a damaged file with a dozen kinds of error; told weights_only,
+        # torch refuses a pickle that would run code with UnpicklingError.
         raise ValueError(f"{path} is damaged, or not a file of plain weights") from error
     return checked(weights, path)
 
@@ -225,6 +236,8 @@ def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
         if not isinstance(found, Tensor) or found.shape != shape:
             what = list(found.shape) if isinstance(found, Tensor) else "missing"
             raise ValueError(f"{source} is not VGG-16: {name} is {what}, not {list(shape)}")
+        if found.dtype not in FLOATS or found.layout != torch.strided or not found.is_cpu:
+            raise ValueError(f"{source} is not VGG-16: {name} is no plain tensor of floats")
     row = weights["0.weight"][0, 2, 0].float()
     if not torch.allclose(row, torch.tensor(KNOWN_FIRST_ROW_BLUE), atol=1e-4):
         raise ValueError(
@@ -243,7 +256,9 @@ def fetch_from_torchvision() -> dict[str, Tensor]:
     """torchvision's IMAGENET1K_FEATURES. Raises OSError or RuntimeError if it can't be had."""
     with connection_timeout(seconds=20):
         # Its own progress bar; its name holds the hash that it is checked against.
-        weights = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=True, check_hash=True)
+        weights = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
     return checked(weights, "torchvision's file")
 
 
