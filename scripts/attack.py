@@ -492,6 +492,11 @@ def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "9 dimensions", declaring(shape=[1, 1, 1, 1, 1, 1, 1, 3, 3])
     yield "overlapping tensors", declaring(data_offsets=header[other]["data_offsets"])
     yield "a hole", declaring(data_offsets=[begin + 4, end + 4])
+    odd = {**header[name], "data_offsets": [begin + 4, end + 4]}
+    yield (
+        "a hole in a tensor whose name clears the screen",
+        joined({**{k: v for k, v in header.items() if k != name}, "\x1b[2J\n": odd}, tensors),
+    )
     yield "offsets turned round", declaring(data_offsets=[end, begin])
     yield "offsets beyond the end", declaring(data_offsets=[len(tensors), len(tensors) + 36])
     yield "negative offsets", declaring(data_offsets=[-36, 0])
@@ -588,6 +593,8 @@ def heavy_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "100,000 tensors too many", joined({**header, **many}, tensors)
     text = json.dumps(header).encode()
     yield "a header of over 32 MB", joined(text.ljust(MAX_HEADER + 1), tensors)
+    about = {**header["__metadata__"], "width": "10"}
+    yield "a width that would take 700 MB", joined({**header, "__metadata__": about}, tensors)
     for number in (4_000_000, 10_000_000):
         about = {**header["__metadata__"], "style_names": json.dumps(["x"] * number)}
         yield f"{number} names", joined({**header, "__metadata__": about}, tensors)

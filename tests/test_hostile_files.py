@@ -45,6 +45,7 @@ from polystyle.model_file import (  # noqa: E402
     check_style_name,
     load_model,
     printable,
+    read_width,
     save_model,
 )
 from polystyle.style_pack import load_style_pack  # noqa: E402
@@ -152,6 +153,13 @@ def test_a_header_changed_at_random_is_read_or_refused(
     else:
         for name in names:
             check_style_name(name)
+
+
+def test_a_width_is_a_number() -> None:
+    assert read_width({"width": "0.5"}) == 0.5
+    for text in ("true", '"1"', "[1]", "null", "NaN"):
+        with pytest.raises(TypeError):
+            read_width({"width": text})
 
 
 def test_an_old_file_stays_loadable(ground: Path) -> None:
