@@ -28,7 +28,7 @@ train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps
 	$(BIN)/polystyle-train data.content_dir=data/photos data.style_dir=data/paintings $(ARGS)
 
 test: setup ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/installed ## check style
 	$(BIN)/ruff check .

@@ -50,8 +50,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from polystyle.model_file import GARBLING, MAX_HEADER, Model, load_model, save_model
+from polystyle.model_file import Model, load_model, save_model
 from polystyle.painter import Painter
+from polystyle.printable import GARBLING
+from polystyle.safetensors_file import MAX_HEADER
 from polystyle.style_pack import extract_style, save_style_pack
 from polystyle.transformer_net import TransformerNet
 from polystyle.vgg import CHECKPOINT_NAME, random_weights

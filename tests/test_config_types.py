@@ -60,6 +60,10 @@ def test_what_is_asked_for_passes(override: str) -> None:
         ("data.batch_size=true", "data.batch_size must be int, not True"),
         ("loss.vgg._target_=cuda", "_target_ must name a class or function, not 'cuda'"),
         ("logger._target_=''", "_target_ must name a class or function, not ''"),
+        (
+            "trainer.precision=64-true",
+            "trainer.precision must be auto or 32-true or bf16-mixed or 16-mixed, not '64-true'",
+        ),
         ("seed=x", "seed must be int, not 'x'"),
         ("ckpt_path=3", "ckpt_path must be str or null, not 3"),
         ("allow_changes=3", "allow_changes must be bool, not 3"),

@@ -23,8 +23,8 @@ sys.path.append(str(SCRIPTS))
 from attack import make_ground, make_model, numbers_of, random_call, random_flags  # noqa: E402
 
 from polystyle.blends import parse_styles, split_masks  # noqa: E402
-from polystyle.model_file import GARBLING  # noqa: E402
 from polystyle.painter import Painter  # noqa: E402
+from polystyle.printable import GARBLING  # noqa: E402
 from polystyle.stylize import main  # noqa: E402
 
 # Also those that are no numbers, and too large ones.

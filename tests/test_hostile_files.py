@@ -40,14 +40,13 @@ from hypothesis import strategies as st  # noqa: E402
 from polystyle.data import StyleTransferData  # noqa: E402
 from polystyle.gram_cache import GramCache  # noqa: E402
 from polystyle.model_file import (  # noqa: E402
-    GARBLING,
     MAX_NAME,
     check_style_name,
     load_model,
-    printable,
     read_width,
     save_model,
 )
+from polystyle.printable import GARBLING, printable  # noqa: E402
 from polystyle.style_pack import load_style_pack  # noqa: E402
 from polystyle.vgg import VGG16, read_weights  # noqa: E402
 

@@ -223,7 +223,7 @@ def test_newer_format_asks_for_an_update(saved: Path) -> None:
             "up.1.norm.beta is F16 [3, 4], not F32 [3, 4]",
         ),
         ({"one_too_many": torch.ones(1)}, "'one_too_many' is too much"),
-        ({"\x1b[2J": torch.ones(1)}, "'�[2J' is too much"),
+        ({"\x1b[2J": torch.ones(1)}, r"'\x1b[2J' is too much"),
     ],
     ids=["missing", "styles", "kernel", "dtype", "extra", "garbling"],
 )

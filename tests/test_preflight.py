@@ -69,8 +69,9 @@ def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_is_met_before_the_first_step(folders: Path) -> None:
-    overrides = ("loss.content_weight=1e39", "trainer.max_steps=4", "hydra.run.dir=infinite")
-    result = run(train_command(folders, *overrides), folders)
+    weights = ("loss.style_weight=9e18", "loss.style_weights.relu1_2=9e18")
+    coefficient = "loss.style_coefficients={dots:9e18}"
+    result = run(train_command(folders, *weights, coefficient, "hydra.run.dir=inf"), folders)
     assert result.returncode == 1
     assert "the loss is inf before the first step: see loss.content_weight" in result.stderr
     assert result.stderr.count("\n") == 1, result.stderr

@@ -214,7 +214,7 @@ def test_list_leaves_out_what_would_garble_the_terminal(
     save_model(model, network)
     run(monkeypatch, "list", model)
     shown = capsys.readouterr().out
-    assert "trained with loss�[2J=�� notes=xxx" in shown
+    assert r"trained with loss\x1b[2J=\udcff\n notes=xxx" in shown
     assert len(shown) < 2000
 
 

@@ -66,7 +66,7 @@ def test_an_error_says_which_file_and_why(tmp_path: Path, number: int, reason: s
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gone/weights"
     message = r"gone/weights can't be written: No such file"
-    with pytest.raises(FileNotFoundError, match=message), whole_file(path) as partial:
+    with pytest.raises(OSError, match=message), whole_file(path) as partial:
         partial.write_bytes(b"new")
 
 

@@ -27,7 +27,8 @@ OWN: dict[str, Any] = {
     "data.style_size": int | None,
     "trainer.accelerator": str,
     "trainer.devices": int | str | list[int],
-    "trainer.precision": str | int,
+    # The losses take float32, so that others ending in -true can't be.
+    "trainer.precision": Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
     "trainer.max_steps": int,
     "trainer.val_check_interval": int,
     "trainer.log_every_n_steps": int,

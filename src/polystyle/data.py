@@ -28,12 +28,12 @@ from polystyle.pictures import (
     PictureError,
     Size,
     check_sides,
-    in_one_line,
     list_images,
     load_resized,
     silence_pillow,
 )
 from polystyle.prepared import PreparedPhoto, find_photos, is_prepared
+from polystyle.printable import printable
 from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.slurm import REQUEUE_SIGNAL
 
@@ -44,6 +44,10 @@ MOST_WORKERS = 16
 
 # One stream of random numbers for each thing that is drawn.
 PHOTO_STREAM, STYLE_STREAM, CROP_STREAM, TRIAL_STREAM = range(4)
+
+# Photos in a step, and pixels on a side. More would fit nowhere, and it would take minutes to find
+# that out.
+MOST_PHOTOS, MOST_PIXELS = 2**16, 2**14
 
 # How many photos are read before a run starts, to see whether most can be used.
 MOST_TRIED = 512
@@ -311,16 +315,18 @@ class StyleTransferData(LightningDataModule):
     ) -> None:
         super().__init__()
         silence_pillow()
-        for name, value, least in (
-            ("image_size", image_size, 16),
-            ("style_size", style_size, 16),
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers or 0, 0),
-            ("num_val_photos", num_val_photos, 1),
-            ("seed", seed, 0),
+        for name, value, least, most in (
+            ("image_size", image_size, 16, MOST_PIXELS),
+            ("style_size", style_size, 16, MOST_PIXELS),
+            ("batch_size", batch_size, 1, MOST_PHOTOS),
+            ("num_workers", num_workers or 0, 0, MOST_PHOTOS),
+            ("num_val_photos", num_val_photos, 1, MOST_PHOTOS),
+            ("seed", seed, 0, 2**63),
         ):
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, not {value}")
+            if value > most:
+                raise ValueError(f"data.{name} must be at most {most}, not {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be in [0, 1), not {val_fraction}")
         if not 0 <= small_share <= 1:
@@ -364,7 +370,7 @@ class StyleTransferData(LightningDataModule):
             try:
                 check_style_name(path.stem)
             except ValueError as error:
-                raise ValueError(f"{in_one_line(path)}: {error}: rename it") from error
+                raise ValueError(f"{printable(path)}: {error}: rename it") from error
             if path.stem == PHOTO:
                 raise ValueError(
                     f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
@@ -392,7 +398,7 @@ class StyleTransferData(LightningDataModule):
         tried = [
             photo
             for index, photo in enumerate(self.photos)
-            if index in chosen or (listed and in_one_line(str(photo)) in listed)
+            if index in chosen or (listed and printable(photo) in listed)
         ]
 
         def trouble(photo: Openable) -> PictureError | None:

@@ -266,7 +266,7 @@ def read_settings(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from polystyle.model_file import printable
+    from polystyle.printable import printable
 
     # Not the folders: a network may come from anybody.
     numbers = [name for name, (_, default) in SETTINGS.items() if default != ""]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from polystyle.model_file import read_tensors
+from polystyle.safetensors_file import read_tensors
 from polystyle.vgg import LAYERS, VGG16
 from polystyle.whole_file import whole_file
 

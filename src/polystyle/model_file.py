@@ -6,8 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
@@ -15,12 +14,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
+from polystyle.printable import GARBLING
+from polystyle.safetensors_file import read_header, read_tensors, write_safetensors
 from polystyle.transformer_net import TransformerNet
-from polystyle.whole_file import whole_file
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 1
@@ -28,16 +25,9 @@ FORMAT_VERSION = 1
 # The style that paints the photo itself, in networks trained with data.photo_row=true.
 PHOTO = "photo"
 
-# Names and weights may come from anywhere: what a file may hold of them, at the most.
-MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
+# Models may come from anywhere: what they may hold, at the most.
 MAX_NAME = 200  # bytes: a file's name has 255, and is more than its style's
-MAX_SHOWN = 1000  # characters
 MAX_THUMBNAIL = 512  # pixels; ours have 64
-
-# What no terminal should be sent: control characters, ends of lines, turns of the direction to
-# read in, and bytes of a file's name that are no text. (str.isprintable also minds the spaces
-# in the names of macOS' screenshots, and joiners that Hindi and Persian need.)
-GARBLING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass
@@ -87,79 +77,6 @@ def fingerprint(net: TransformerNet) -> str:
             digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Write a file whole or not at all; its folder is made, and an older file there replaced."""
-    # safetensors writes what lies in memory, so channels_last weights are laid out anew.
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
-        partial.write_bytes(save(plain, metadata=dict(header)))
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[safe_open]:
-    """A safetensors file, of which nothing is read but its header. safetensors sees to it that the
-    tensors which the header declares lie in the file, one after the other, and fill it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is damaged, or of another kind.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:  # as in most files of another kind
-        raise ValueError(
-            f"{path} is damaged, or not a safetensors file (its header would have {length} bytes)"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        reason = printable(str(error))
-        raise ValueError(f"{path} is damaged, or not a safetensors file ({reason})") from error
-
-
-def read_header(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; raises as `opened`."""
-    with opened(path) as file:
-        return file.metadata() or {}
-
-
-def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that holds exactly these, by name, in finite float32. None
-    is read before the header is known to declare what is expected.
-
-    Raises:
-        FileNotFoundError, ValueError: see `opened`; or the file holds something else, says what.
-    """
-    with opened(path) as file:
-        found = set(file.keys())
-        complaints = [f"{name} is missing" for name in shapes.keys() - found]
-        complaints += [f"{printable(name)!r} is too much" for name in found - shapes.keys()]
-        for name in shapes.keys() & found:
-            tensor = file.get_slice(name)
-            dtype, shape = tensor.get_dtype(), tensor.get_shape()
-            if (dtype, shape) != ("F32", list(shapes[name])):
-                complaints.append(f"{name} is {dtype} {shape}, not F32 {list(shapes[name])}")
-        if complaints:
-            raise ValueError(f"{path} does not hold what its header promises: {min(complaints)}")
-        # Copies: what they are copied from is the file itself, which may change.
-        tensors = {name: file.get_tensor(name).clone() for name in shapes}
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} holds numbers that are infinite or NaN")
-    return tensors
-
-
-def printable(text: str) -> str:
-    """A text that came from somewhere else, for the terminal: without what would garble it, and not
-    endless."""
-    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-    return GARBLING.sub("\N{REPLACEMENT CHARACTER}", shown)
 
 
 def check_style_name(name: str) -> None:

@@ -14,8 +14,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_i
 from tqdm import tqdm
 
 from polystyle.bands import paint_in_bands
-from polystyle.model_file import PHOTO, Model, find_style, printable
+from polystyle.model_file import PHOTO, Model, find_style
 from polystyle.pictures import to_rgb
+from polystyle.printable import printable
 from polystyle.transformer_net import MIN_SIDE, TransformerNet
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.

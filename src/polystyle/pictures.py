@@ -18,6 +18,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
+from polystyle.printable import printable
+
 # How to turn a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the
 # tags anew, and fails on sound pictures with an odd one.
 TURNS = {
@@ -65,12 +67,7 @@ class PictureError(OSError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return in_one_line(f"{self.photo} {self.reason}")
-
-
-def in_one_line(text: object) -> str:
-    """A text that a terminal and a list can take, whatever a file's name is made of."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+        return printable(f"{self.photo} {self.reason}")
 
 
 def silence_pillow() -> None:

@@ -4,7 +4,8 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from polystyle.pictures import PictureError, in_one_line
+from polystyle.pictures import PictureError
+from polystyle.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class SkippedPhotos:
         return listed
 
     def add(self, error: PictureError) -> None:
-        photo, reason = in_one_line(error.photo), in_one_line(error.reason)
+        photo, reason = printable(error.photo), printable(error.reason)
         if photo in self.known:
             return
         self.read_news()

@@ -17,13 +17,11 @@ from polystyle.model_file import (
     check_version,
     find_style,
     fingerprint,
-    read_header,
-    read_tensors,
     read_thumbnail,
     read_training,
     read_width,
-    write_safetensors,
 )
+from polystyle.safetensors_file import read_header, read_tensors, write_safetensors
 from polystyle.transformer_net import TransformerNet
 
 FORMAT = "polystyle-style"

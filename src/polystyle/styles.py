@@ -112,7 +112,7 @@ def list_styles(path: Path) -> None:
 
 
 def print_network(width: float, fingerprint: str, training: Mapping[str, Any]) -> None:
-    from polystyle.model_file import printable
+    from polystyle.printable import printable
 
     print(f"fingerprint {fingerprint[:12]}, width {width:g}")
     if training:

@@ -46,7 +46,7 @@ def main() -> None:
     try:
         sys.exit(stylize(args))
     except (ValueError, OSError) as error:
-        from polystyle.model_file import printable
+        from polystyle.printable import printable
 
         sys.exit(f"polystyle-stylize: {printable(str(error))}")
     except KeyboardInterrupt:
@@ -179,8 +179,9 @@ def stylize(args: argparse.Namespace) -> int:
 
     from PIL import Image
 
-    from polystyle.model_file import load_model, printable
+    from polystyle.model_file import load_model
     from polystyle.painter import Painter
+    from polystyle.printable import printable
 
     # Large photos are what --tile is for. Pillow still refuses those of twice its limit.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -211,7 +212,7 @@ def paint_all(easel: "Easel", sources: list[Path]) -> None:
     import torch
     from tqdm import tqdm
 
-    from polystyle.model_file import printable
+    from polystyle.printable import printable
 
     with tqdm(sources, unit="photo", disable=None) as progress:
         for source in progress:

@@ -107,13 +107,23 @@ def run(cfg: DictConfig) -> None:
             error.__cause__, ValueError | OSError
         ):
             error = error.__cause__  # what our constructor said, without Hydra's wrapping
-        message = one_line(error)
-        if not isinstance(error, InstantiationException | OmegaConfBaseException | EXPECTED):
-            path = Path(os.path.relpath(str(cfg.run_dir))) / "traceback.txt"
-            with suppress(OSError):
-                path.write_text(traceback.format_exc())
-            message = f"{type(error).__name__}: {message} (unexpected: {path} says where)"
+        if isinstance(error, InstantiationException | OmegaConfBaseException | EXPECTED):
+            message = one_line(error)
+        else:
+            message = unexpected(error, Path(os.path.relpath(str(cfg.run_dir))))
         sys.exit(f"polystyle-train: {message}")
+
+
+def unexpected(error: Exception, run_dir: Path) -> str:
+    """In one line what may be a mistake of ours; its traceback goes to a file."""
+    from polystyle.preflight import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return "out of memory: try a smaller model.width, data.image_size or data.batch_size"
+    path = run_dir / "traceback.txt"
+    with suppress(OSError):
+        path.write_text(traceback.format_exc())
+    return f"{type(error).__name__}: {one_line(error)} (unexpected: {path} says where)"
 
 
 def one_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from polystyle.model_file import opened
+from polystyle.safetensors_file import opened
 from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)

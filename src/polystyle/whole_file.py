@@ -27,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:  # one of ours, that says what it is about
             raise
-        raise type(error)(f"{path} can't be written: {error.strerror or error}") from error
+        raise OSError(f"{path} can't be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # it was renamed, or its folder is gone or read-only by now
             partial.unlink()
