@@ -175,16 +175,13 @@ def stylize(args: argparse.Namespace) -> int:
     Raises:
         OSError, ValueError: what makes all of it impossible, in one line.
     """
-    import warnings
-
-    from PIL import Image
 
     from polystyle.model_file import load_model
     from polystyle.painter import Painter
+    from polystyle.pictures import silence_pillow
     from polystyle.printable import printable
 
-    # Large photos are what --tile is for. Pillow still refuses those of twice its limit.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    silence_pillow()  # large photos are what --tile is for
 
     painter = Painter(load_model(args.model), args.device, args.precision, args.tile)
     easel = Easel(painter, args)
