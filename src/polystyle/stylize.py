@@ -175,7 +175,6 @@ def stylize(args: argparse.Namespace) -> int:
     Raises:
         OSError, ValueError: what makes all of it impossible, in one line.
     """
-
     from polystyle.model_file import load_model
     from polystyle.painter import Painter
     from polystyle.pictures import silence_pillow
