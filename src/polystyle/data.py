@@ -182,7 +182,7 @@ class TrainingImages(Dataset):
                 return load_square(self.photos[candidate], crop.box, size)
             except PictureError as error:
                 self.skipped.add(error)
-        raise ValueError("none of the photos can be used")
+        raise ValueError(f"none of the photos can be used, {self.photos[index]} for one")
 
 
 class TrainingCrops(Dataset):
