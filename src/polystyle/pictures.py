@@ -181,7 +181,8 @@ def orientation_of(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
-        return None  # damaged tags, met with several kinds of error: the pixels may be sound
+        # Pillow meets damaged tags with many kinds of error, and the pixels may be sound.
+        return None
 
 
 def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
