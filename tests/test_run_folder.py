@@ -14,9 +14,9 @@ from polystyle.run_folder import check_room, claimed
 CLAIM_AND_WAIT = (
     "import os, sys, time; from pathlib import Path; from polystyle.run_folder import claimed\n"
     "with claimed(Path('run')):\n"
-    "    if os.fork() == 0:\n"  # as a loader's worker
-    "        time.sleep(60); os._exit(0)\n"
-    "    print('claimed', flush=True)\n"
+    # As a loader's worker; it is the one that speaks, as it lets go of the lock only once it runs.
+    "    if os.fork() == 0:\n"
+    "        print('claimed', flush=True)\n"
     "    time.sleep(60)"
 )
 
