@@ -1,0 +1,347 @@
+"""Reading pictures, whole or in part, and listing folders of them."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawing import noise, photo_like, plain, touch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+from PIL.Image import Resampling
+
+from polystyle import pictures
+from polystyle.pictures import list_images, load_image, load_resized, to_rgb
+
+COLOUR = (200, 100, 50)
+WHITE = (255, 255, 255)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def png(*chunks: bytes, size: tuple[int, int] = (24, 16), bits: int = 8, colours: int = 0) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def png16(colours: int, *pixel: int) -> bytes:
+    """A 16-bit PNG of 24 x 16 equal pixels, which Pillow reads but can't write."""
+    row = b"\0" + struct.pack(f">{len(pixel)}H", *pixel) * 24
+    return png(chunk(b"IDAT", zlib.compress(row * 16)), bits=16, colours=colours)
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = "a description"
+    tags[0x011A] = 72.0
+    return tags
+
+
+# ---- Reading a picture ----------------------------------------------------------------------
+
+
+PALETTE = plain("RGB", COLOUR).quantize(4)
+INDEX = PALETTE.getpixel((0, 0))
+GREY16 = Image.fromarray(np.full((16, 24), 0x8080, dtype=np.uint16))
+GREY = (128, 128, 128)
+
+PICTURES = {
+    "grey.png": (encoded(plain("L", 77), "PNG"), (77, 77, 77)),
+    "grey.jpg": (encoded(plain("L", 77), "JPEG"), (77, 77, 77)),
+    "black on white.png": (encoded(plain("1", 1), "PNG"), WHITE),
+    "grey with alpha.png": (encoded(plain("LA", (77, 255)), "PNG"), (77, 77, 77)),
+    "transparent grey with alpha.png": (encoded(plain("LA", (77, 0)), "PNG"), WHITE),
+    "transparent grey level.png": (encoded(plain("L", 77), "PNG", transparency=77), WHITE),
+    "palette.png": (encoded(PALETTE, "PNG"), COLOUR),
+    "transparent palette.png": (encoded(PALETTE, "PNG", transparency=INDEX), WHITE),
+    "half transparent palette.png": (
+        encoded(PALETTE, "PNG", transparency=bytes([128] * 4)),
+        (227, 177, 152),
+    ),
+    "rgb.png": (encoded(plain("RGB", COLOUR), "PNG"), COLOUR),
+    "transparent colour.png": (encoded(plain("RGB", COLOUR), "PNG", transparency=COLOUR), WHITE),
+    "rgba.png": (encoded(plain("RGBA", (*COLOUR, 255)), "PNG"), COLOUR),
+    "transparent rgba.png": (encoded(plain("RGBA", (*COLOUR, 0)), "PNG"), WHITE),
+    "half transparent rgba.png": (encoded(plain("RGBA", (0, 0, 0, 128)), "PNG"), (127, 127, 127)),
+    "rgba.webp": (encoded(plain("RGBA", (*COLOUR, 255)), "WEBP"), COLOUR),
+    "transparent rgba.webp": (encoded(plain("RGBA", (*COLOUR, 0)), "WEBP"), WHITE),
+    "rgb.webp": (encoded(plain("RGB", COLOUR), "WEBP"), COLOUR),
+    "rgb.jpg": (encoded(plain("RGB", COLOUR), "JPEG"), COLOUR),
+    "cmyk.jpg": (encoded(plain("RGB", COLOUR).convert("CMYK"), "JPEG"), COLOUR),
+    "cmyk.tif": (encoded(plain("RGB", COLOUR).convert("CMYK"), "TIFF"), COLOUR),
+    "ycbcr.jpg": (encoded(plain("RGB", COLOUR).convert("YCbCr"), "JPEG"), COLOUR),
+    "ycbcr.tif": (encoded(plain("RGB", COLOUR).convert("YCbCr"), "TIFF"), COLOUR),
+    "16-bit grey.png": (encoded(GREY16, "PNG"), GREY),
+    "16-bit grey.tif": (encoded(GREY16, "TIFF"), GREY),
+    "16-bit grey, big-endian.tif": (
+        encoded(Image.frombytes("I;16B", (24, 16), b"\x80\x00" * 24 * 16), "TIFF"),
+        GREY,
+    ),
+    "16-bit grey.pgm": (b"P5 24 16 65535\n" + b"\x80\x00" * 24 * 16, GREY),
+    "16-bit black.png": (encoded(plain("I;16", 0), "PNG"), (0, 0, 0)),
+    "16-bit white.png": (encoded(plain("I;16", 65535), "PNG"), WHITE),
+    "16-bit grey with alpha.png": (png16(4, 0x8080, 0xFFFF), GREY),
+    "16-bit rgb.png": (png16(2, *(257 * part for part in COLOUR)), COLOUR),
+    "16-bit rgba.png": (png16(6, *(257 * part for part in COLOUR), 0xFFFF), COLOUR),
+    "16-bit transparent rgba.png": (png16(6, 0, 0, 0, 0), WHITE),
+    "32-bit integer.tif": (encoded(plain("I", 0x8080), "TIFF"), GREY),
+    "float.tif": (encoded(plain("F", 0.5), "TIFF"), GREY),
+    "palette.gif": (encoded(PALETTE, "GIF"), COLOUR),
+    "transparent palette.gif": (encoded(PALETTE, "GIF", transparency=INDEX), WHITE),
+    "animated.gif": (
+        encoded(
+            PALETTE,
+            "GIF",
+            save_all=True,
+            append_images=[plain("RGB", (0, 0, 255)).quantize(4)],
+        ),
+        COLOUR,
+    ),
+    "animated.webp": (
+        encoded(
+            plain("RGB", COLOUR),
+            "WEBP",
+            save_all=True,
+            append_images=[plain("RGB", (0, 0, 255))],
+        ),
+        COLOUR,
+    ),
+    "rgb.bmp": (encoded(plain("RGB", COLOUR), "BMP"), COLOUR),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_kind_of_picture_becomes_rgb_of_the_same_colour(name: str, tmp_path: Path) -> None:
+    content, colour = PICTURES[name]
+    (tmp_path / name).write_bytes(content)
+    image = load_image(tmp_path / name)
+    assert image.mode == "RGB"
+    assert image.size == (24, 16)
+    assert abs(np.asarray(image, dtype=int) - colour).max() <= 3
+
+
+# What is stored for a picture that is to be seen upright, after the EXIF standard's "the 0th row is
+# at the visual left" and so on.
+STORED = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright[:, ::-1].swapaxes(0, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: upright[::-1].swapaxes(0, 1),
+}
+
+
+def four_colours() -> np.ndarray:
+    """A landscape, red, green, blue and yellow in its quarters."""
+    upright = np.zeros((32, 64, 3), dtype=np.uint8)
+    upright[:16, :32] = (220, 30, 30)
+    upright[:16, 32:] = (30, 220, 30)
+    upright[16:, :32] = (30, 30, 220)
+    upright[16:, 32:] = (220, 220, 30)
+    return upright
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_pictures_are_upright(orientation: int, kind: str, tmp_path: Path) -> None:
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](four_colours())))
+    path = tmp_path / "photo"
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    options |= {"lossless": True} if kind == "WEBP" else {}
+    path.write_bytes(encoded(stored, kind, exif=exif(orientation), **options))
+    image = load_image(path)
+    assert image.size == (64, 32)
+    assert abs(np.asarray(image, dtype=int) - four_colours()).max() <= 12
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_16_bit_pictures_are_upright(orientation: int, tmp_path: Path) -> None:
+    upright = np.zeros((16, 24), dtype=np.uint16)
+    upright[:4, :4] = 65535
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    stored.save(tmp_path / "photo.png", exif=exif(orientation))
+    image = np.asarray(load_image(tmp_path / "photo.png"))
+    assert np.array_equal(image[..., 0], upright >> 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sound_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
+    # The orientation, and a text where the horizontal resolution belongs.
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 3, b"72\0")
+    tags = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](four_colours())))
+    stored.save(tmp_path / "photo.jpg", exif=tags, quality=95)
+    assert load_image(tmp_path / "photo.jpg").size == (64, 32)
+
+
+SOUND = {
+    "jpg": encoded(noise((24, 16), 0), "JPEG", exif=exif(6)),
+    "png": encoded(noise((24, 16), 0), "PNG", exif=exif(6)),
+}
+if features.check("avif"):
+    SOUND["avif"] = encoded(noise((24, 16), 0), "AVIF")
+DDS = encoded(noise((24, 16), 0), "DDS")
+
+BROKEN = {
+    "cut.jpg": SOUND["jpg"][:-200],
+    "cut.png": SOUND["png"][:-200],
+    "empty.jpg": b"",
+    "text.jpg": b"I am not a picture.\n",
+    "page.png": b"<!DOCTYPE html><title>404 Not Found</title>",
+    "enormous.png": png(chunk(b"IDAT", b""), size=(60_000, 60_000)),
+    "nonsense.png": png(chunk(b"IDAT", zlib.compress(b"\0" * 400)[:9]), chunk(b"\1\2\3\4", b"")),
+    # A texture of no known pixel format.
+    "odd.dds": DDS[:80] + bytes(4) + DDS[84:],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_unreadable(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(BROKEN[name])
+    with pytest.raises(OSError):
+        load_image(tmp_path / name)
+
+
+def test_folders_and_missing_files_are_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("folder.jpg", "missing.jpg"):
+        with pytest.raises(OSError, match=name):
+            load_image(tmp_path / name)
+
+
+def load_or_unreadable(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        image = load_image(path)
+    except OSError:
+        return
+    assert image.mode == "RGB"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", SOUND)
+def test_cut_anywhere_a_picture_is_read_or_unreadable(kind: str, tmp_path: Path) -> None:
+    for length in range(0, len(SOUND[kind]), 3):
+        load_or_unreadable(tmp_path / f"photo.{kind}", SOUND[kind][:length])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", SOUND)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_with_flipped_bits_a_picture_is_read_or_unreadable(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(SOUND[kind])
+    # The header and its tags are where most can go wrong.
+    places = st.integers(0, 8 * 200) | st.integers(0, 8 * len(content) - 1)
+    for place in data.draw(st.lists(places, min_size=1, max_size=4)):
+        content[place // 8] ^= 1 << place % 8
+    load_or_unreadable(tmp_path_factory.getbasetemp() / f"photo.{kind}", bytes(content))
+
+
+# ---- Reading a part of a picture ------------------------------------------------------------
+
+
+def difference(one: Image.Image, other: Image.Image) -> np.ndarray:
+    """In levels of 255."""
+    assert one.size == other.size
+    return abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_part_is_what_a_full_decode_turned_upright_has_there(
+    orientation: int, kind: str, tmp_path: Path
+) -> None:
+    upright = np.asarray(photo_like(150, 100))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    (tmp_path / "photo").write_bytes(encoded(stored, kind, exif=exif(orientation)))
+    box = (31.5, 12.0, 110.25, 90.75)
+
+    def choose(width: int, height: int) -> tuple:
+        assert (width, height) == (150, 100)
+        return box, (60, 40)
+
+    expected = load_image(tmp_path / "photo").resize((60, 40), Resampling.BILINEAR, box)
+    assert difference(load_resized(tmp_path / "photo", choose), expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(("shrink", "orientation"), [(2, 1), (4, 6), (8, 3), (9, 8)])
+def test_a_jpeg_decoded_at_reduced_scale_looks_the_same(
+    mode: str, shrink: int, orientation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright = np.asarray(photo_like(1501, 1103))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))).convert(mode)
+    stored.save(tmp_path / "photo.jpg", exif=exif(orientation), quality=95)
+    box = (100.0, 50.0, 100.0 + 64 * shrink, 50.0 + 64 * shrink)
+    expected = load_image(tmp_path / "photo.jpg").resize((64, 64), Resampling.BILINEAR, box)
+    decoded = []
+    monkeypatch.setattr(pictures, "to_rgb", lambda image: decoded.append(image) or to_rgb(image))
+    image = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)))
+    assert max(decoded[0].size) == -(-1501 // min(shrink, 8))
+    assert difference(image, expected).mean() < 3
+    assert difference(image, expected).max() < 30
+    # Twice as many pixels as needed, and it is nearer.
+    spared = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)), spare=2)
+    assert max(decoded[1].size) == -(-1501 // min(1 << (shrink // 2).bit_length() - 1, 8))
+    assert difference(spared, expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("name", [*PICTURES, *BROKEN])
+def test_a_part_of_every_kind_of_picture_is_read_or_unreadable(name: str, tmp_path: Path) -> None:
+    def whole(width: int, height: int) -> tuple:
+        return (0, 0, width, height), (9, 7)
+
+    if name in BROKEN:
+        (tmp_path / name).write_bytes(BROKEN[name])
+        with pytest.raises(OSError, match=f"{name} can't be read: "):
+            load_resized(tmp_path / name, whole)
+    else:
+        content, colour = PICTURES[name]
+        (tmp_path / name).write_bytes(content)
+        image = load_resized(tmp_path / name, whole)
+        assert (image.mode, image.size) == ("RGB", (9, 7))
+        assert abs(np.asarray(image, dtype=int) - colour).max() <= 3
+
+
+# ---- Listing folders ------------------------------------------------------------------------
+
+
+def test_pictures_are_listed_sorted_however_deep_and_hidden_files_passed_over(
+    tmp_path: Path,
+) -> None:
+    pictures = ["B.PNG", "a.jpg", "c.Jpeg", "deep/down/d.webp", "deep/e.tiff", "f.gif"]
+    others = [".hidden.jpg", "deep/._d.webp", "notes.txt", "deep/.DS_Store", "noextension", "g.pdf"]
+    touch(tmp_path, *reversed(pictures), *others)
+    assert list_images(tmp_path, "**/*") == [tmp_path / name for name in pictures]
+    flat = [name for name in pictures if "/" not in name]
+    assert list_images(tmp_path, "*") == [tmp_path / name for name in flat]
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.txt", ".hidden.jpg", "photo.jpg")
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*elsewhere$"):
+        list_images(tmp_path / "elsewhere", "*")
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*photo\.jpg$"):
+        list_images(tmp_path / "photo.jpg", "*")
+    (tmp_path / "photo.jpg").unlink()
+    with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):
+        list_images(tmp_path, "*")
