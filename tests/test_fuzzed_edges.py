@@ -20,7 +20,9 @@ from training import ONE_THREAD
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.append(str(SCRIPTS))
 
-from attack import make_ground, make_model, numbers_of, random_call, random_flags  # noqa: E402
+from attacks.calls import numbers_of, random_call  # noqa: E402
+from attacks.flags import random_flags  # noqa: E402
+from attacks.ground import make_ground, make_model  # noqa: E402
 
 from polystyle.blends import parse_styles, split_masks  # noqa: E402
 from polystyle.painter import Painter  # noqa: E402

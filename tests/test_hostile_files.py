@@ -1,6 +1,6 @@
 """Files that somebody made to do harm: none runs code, none fills the memory, all get one line.
 
-scripts/attack.py has the files, and a longer form of all this.
+scripts/attacks/ has the files, and scripts/attack.py is a longer form of all this.
 """
 
 import random
@@ -17,23 +17,16 @@ from training import ONE_THREAD, make_folders, train_command
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.append(str(SCRIPTS))
 
-from attack import (  # noqa: E402
+from attacks.commands import Tally, attempt, fault, import_all  # noqa: E402
+from attacks.ground import make_ground, make_model  # noqa: E402
+from attacks.headers import (  # noqa: E402
     NAMES,
-    PLACES,
-    Tally,
-    attempt,
     changed_at_random,
-    check_armed,
-    fault,
     heavy_models,
     hostile_models,
     hostile_packs,
-    import_all,
-    make_ground,
-    make_model,
-    pickles,
-    try_pickles,
 )
+from attacks.pickles import PLACES, check_armed, pickles, try_pickles  # noqa: E402
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 

@@ -1,0 +1,154 @@
+"""Run a command as people do, and judge how it ended."""
+
+import os
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from polystyle.printable import GARBLING
+
+SECONDS = 120  # for any attempt
+MEGABYTES = 1000  # over what a process has that imported everything and did nothing
+ADDRESSES = 2**34  # bytes: what fills the memory must not fill the machine's
+
+
+@dataclass
+class Outcome:
+    """What has become of a command.
+
+    Attributes:
+        status: its exit status; negative is the signal that ended it.
+        output, errors: what it printed.
+        megabytes: its peak of memory, over that of a process which does nothing.
+    """
+
+    status: int
+    output: str
+    errors: str
+    megabytes: float
+
+
+@dataclass
+class Tally:
+    """What was tried of one kind."""
+
+    outcomes: Counter = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    megabytes: float = 0.0
+
+
+def attempt(command: str, arguments: Sequence[str], folder: Path, **environment: str) -> Outcome:
+    """Run ``polystyle-<command>`` in a fork, which saves it the seconds that imports take."""
+    main = import_module(f"polystyle.{command}").main
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if not child:
+            os.chdir(folder)
+            os.environ.update(environment)
+            os.dup2(output.fileno(), 1)
+            os.dup2(errors.fileno(), 2)
+            # As Python begins with, whatever a test runner has made of them.
+            sys.stdout = os.fdopen(1, "w")
+            sys.stderr = os.fdopen(2, "w", errors="backslashreplace")
+            warnings.resetwarnings()
+            warnings.simplefilter("ignore")
+            signal.alarm(SECONDS)
+            resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+            sys.argv = [f"polystyle-{command}", *arguments]
+            os._exit(status_of(main))
+        _, status, usage = os.wait4(child, 0)
+        output.seek(0)
+        errors.seek(0)
+        return Outcome(
+            os.waitstatus_to_exitcode(status),
+            output.read().decode(errors="replace"),
+            errors.read().decode(errors="replace"),
+            megabytes(usage) - idle_megabytes(),
+        )
+
+
+def megabytes(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def idle_megabytes() -> float:
+    """What a fork begins with."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    return megabytes(os.wait4(child, 0)[2])
+
+
+def status_of(main: Callable[[], None]) -> int:
+    """The exit status that Python would end with."""
+    status = 0
+    try:
+        main()
+    except SystemExit as leaving:
+        status = leaving.code or 0
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:  # whatever it is, it is the command's, and not this script's to pass on
+        traceback.print_exc()
+        status = 99
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def fault(command: str, outcome: Outcome) -> str | None:
+    """What is wrong with how a command ended; None if it did well, or was refused in one line."""
+    lines = [line for line in outcome.errors.splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith(f"polystyle-{command}: ")]
+    last = lines[-1] if lines else ""
+    if outcome.status not in (0, 1, 2):
+        return f"status {outcome.status}: {last}"
+    if "Traceback" in outcome.errors or "(unexpected: " in outcome.errors:
+        return f"unexpected: {last}"
+    if outcome.status == 1 and ours != [last]:
+        return f"status 1 and not one line: {last}"
+    if outcome.status == 2 and not last.startswith(f"polystyle-{command}: error: "):
+        return f"status 2 and no word of argparse: {last}"
+    # Progress bars return to the beginning of their line, and go up one.
+    printed = (outcome.output + outcome.errors).replace("\x1b[A", "").replace("\r", "\n")
+    for line in printed.split("\n"):
+        if GARBLING.search(line):
+            return f"garbles the terminal: {line!r}"
+    if outcome.megabytes > MEGABYTES:
+        return f"{outcome.megabytes:.0f} MB"
+    return None
+
+
+def contents(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def import_all() -> None:
+    """What the commands import, so that forks find it there."""
+    for module in ("stylize", "styles", "evaluate", "export", "train", "data", "module"):
+        import_module(f"polystyle.{module}")
+    for module in ("callbacks", "losses", "preflight", "checkpoints"):
+        import_module(f"polystyle.{module}")
+    import_module("lightning.pytorch.loggers")
+    import_module("torch.utils.tensorboard")
+
+
+def record(tally: Tally, what: str, wrong: str | None, did: str, outcome: Outcome) -> str:
+    """Count an attempt; what to print of it, if anything."""
+    tally.megabytes = max(tally.megabytes, outcome.megabytes)
+    tally.outcomes["violations" if wrong else did] += 1
+    if wrong:
+        tally.violations.append(f"{what[:300]!r}: {wrong[:500]!r}")
+        return f"VIOLATION {tally.violations[-1]}"
+    return ""
