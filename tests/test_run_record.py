@@ -149,12 +149,42 @@ def test_a_prepared_set_has_a_fingerprint_too(root: Path) -> None:
     assert fingerprint != data_fingerprint(make_data(root))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"data": 3}', '{"data": {"paintings": []}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"data": 3}', '{"data": {"paintings": []}}', "[" * 100_000]
+)
 def test_a_damaged_record_is_named(root: Path, content: str) -> None:
     begin(root)
     (root / "run/run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
         changed(root)
+
+
+@pytest.mark.parametrize("name", ["configuration", "data"])
+def test_a_record_of_half_a_run_is_damaged(root: Path, name: str) -> None:
+    begin(root)
+    record = json.loads((root / "run/run.json").read_text())
+    del record[name]
+    (root / "run/run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
+        changed(root)
+
+
+@pytest.mark.parametrize("name", ["run.json", ".hydra/config.yaml"])
+def test_killed_while_it_writes_its_record_a_run_keeps_the_one_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    begin(root)
+    before = (root / "run" / name).read_bytes()
+
+    def replace(partial: Path, path: Path) -> None:
+        if path == root / "run" / name:
+            raise KeyboardInterrupt
+        partial.rename(path)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        write_record(root / "run", compose(root, "seed=7"), make_data(root), 8, [])
+    assert (root / "run" / name).read_bytes() == before
 
 
 def test_a_run_without_a_record_goes_on(root: Path) -> None:

@@ -64,13 +64,14 @@ def versions() -> dict[str, str]:
 def write_record(
     run_dir: Path, cfg: DictConfig, data: "StyleTransferData", start_step: int, changes: list[str]
 ) -> None:
-    """Put a run that begins or goes on at a step on record: ``run.json``, and ``.hydra/`` as Hydra
-    itself would have written it, but not before the run is sure to start."""
+    """Put a run that begins or goes on at a step on record, once it is sure to start: ``run.json``,
+    and for people ``.hydra/``, as Hydra itself would have written it."""
     path = run_dir / "run.json"
     earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
     start = {"step": start_step, "changes": changes, "versions": versions()}
     record = {
         "seed": cfg.seed,
+        "configuration": OmegaConf.to_container(cfg),
         "data": data_fingerprint(data),
         "starts": [*earlier, start],
     }
@@ -78,10 +79,13 @@ def write_record(
         partial.write_text(json.dumps(record, indent=2))
     folder = run_dir / ".hydra"
     folder.mkdir(exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml")
+    parts = {"config": cfg}
     if HydraConfig.initialized():
-        OmegaConf.save(HydraConfig.instance().cfg, folder / "hydra.yaml")
-        OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+        parts["hydra"] = HydraConfig.instance().cfg
+        parts["overrides"] = HydraConfig.get().overrides.task
+    for name, part in parts.items():
+        with whole_file(folder / f"{name}.yaml") as partial:
+            OmegaConf.save(part, partial)
 
 
 def differences(run_dir: Path, cfg: DictConfig, data: "StyleTransferData") -> list[str]:
@@ -92,15 +96,13 @@ def differences(run_dir: Path, cfg: DictConfig, data: "StyleTransferData") -> li
     """
     try:
         record = json.loads((run_dir / "run.json").read_text())
-        before = flat(OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra/config.yaml")))
-        fingerprints = record["data"]
         return [
-            *config_differences(before, flat(OmegaConf.to_container(cfg))),
-            *data_differences(fingerprints, data_fingerprint(data)),
+            *config_differences(flat(record["configuration"]), flat(OmegaConf.to_container(cfg))),
+            *data_differences(record["data"], data_fingerprint(data)),
         ]
     except FileNotFoundError:  # of a run before there were records
         return []
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{run_dir}/run.json is damaged: remove it to go on") from error
 
 
