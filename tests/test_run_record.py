@@ -157,6 +157,8 @@ def test_a_damaged_record_is_named(root: Path, content: str) -> None:
     (root / "run/run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
         changed(root)
+    with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
+        write_record(root / "run", compose(root), make_data(root), 8, [])
 
 
 @pytest.mark.parametrize("name", ["configuration", "data"])

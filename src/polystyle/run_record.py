@@ -4,7 +4,8 @@ that goes on is compared with it."""
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +66,14 @@ def write_record(
     run_dir: Path, cfg: DictConfig, data: "StyleTransferData", start_step: int, changes: list[str]
 ) -> None:
     """Put a run that begins or goes on at a step on record, once it is sure to start: ``run.json``,
-    and for people ``.hydra/``, as Hydra itself would have written it."""
+    and for people ``.hydra/``, as Hydra itself would have written it.
+
+    Raises:
+        ValueError: the record of an earlier start is damaged.
+    """
     path = run_dir / "run.json"
-    earlier = json.loads(path.read_text()).get("starts", []) if path.exists() else []
+    with named_if_damaged(path):
+        earlier = json.loads(path.read_text())["starts"] if path.exists() else []
     start = {"step": start_step, "changes": changes, "versions": versions()}
     record = {
         "seed": cfg.seed,
@@ -94,16 +100,24 @@ def differences(run_dir: Path, cfg: DictConfig, data: "StyleTransferData") -> li
     Raises:
         ValueError: the record is damaged.
     """
-    try:
-        record = json.loads((run_dir / "run.json").read_text())
+    path = run_dir / "run.json"
+    if not path.exists():  # a run before there were records
+        return []
+    with named_if_damaged(path):
+        record = json.loads(path.read_text())
         return [
             *config_differences(flat(record["configuration"]), flat(OmegaConf.to_container(cfg))),
             *data_differences(record["data"], data_fingerprint(data)),
         ]
-    except FileNotFoundError:  # of a run before there were records
-        return []
+
+
+@contextmanager
+def named_if_damaged(record: Path) -> Iterator[None]:
+    """What a damaged record leads to in the block, as a ValueError that says so."""
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{run_dir}/run.json is damaged: remove it to go on") from error
+        raise ValueError(f"{record} is damaged: remove it to go on") from error
 
 
 def config_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
