@@ -150,7 +150,7 @@ def test_what_is_no_plain_file_is_listed_and_refused_at_once(
     name: str, read: Callable, corpus: Path
 ) -> None:
     path = corpus / f"{name}.jpg"
-    assert path in list_images(corpus, "**/*")
+    assert path in list_images(corpus, deep=True)
 
     def give_up(*_: object) -> None:
         raise TimeoutError
@@ -166,32 +166,45 @@ def test_what_is_no_plain_file_is_listed_and_refused_at_once(
     assert str(error.value) == f"{path} can't be read: {ODDITIES[name]}"
 
 
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "private.jpg"
-    path.write_bytes(b"")
-    path.chmod(0)
+def test_what_we_have_no_permission_for_is_listed_and_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos/trip").mkdir(parents=True)
+    for name in ("open.jpg", "private.jpg", "trip/one.jpg"):
+        (tmp_path / "photos" / name).touch()
+    for name in ("photos/trip", "photos/private.jpg"):
+        (tmp_path / name).chmod(0)
     program = (
-        "import sys; from pathlib import Path; from polystyle.pictures import load_image\n"
-        "import os; Path.cwd(); load_image  # everything is imported\n"
-        "from PIL import Image; Image.init()\n"
+        "import os, sys; from pathlib import Path; from PIL import Image\n"
+        "from polystyle.pictures import PictureError, list_images, load_image\n"
+        "Image.init()  # everything is imported\n"
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)  # nobody\n"
         "os.chdir(sys.argv[1])\n"
-        "load_image(Path('private.jpg'))"
+        "for path in list_images(Path('photos'), deep=True):\n"
+        "    try: load_image(path)\n"
+        "    except PictureError as error: print(error)\n"
+        "list_images(Path('photos/trip'), deep=True)"
     )
     # The folders above are nobody else's.
-    for folder in (tmp_path, *tmp_path.parents):
+    for folder in (tmp_path / "photos", tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o111)
+            folder.chmod(folder.stat().st_mode | 0o555)
     command = [sys.executable, "-c", program, tmp_path]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.stderr.splitlines()[-1].endswith("private.jpg can't be read: Permission denied")
+    assert result.stdout.splitlines() == [
+        "photos/open.jpg can't be read: it is no picture that Pillow knows",
+        "photos/private.jpg can't be read: Permission denied",
+        "photos/trip can't be read: Permission denied",
+    ]
+    assert result.stderr.splitlines()[-1] == (
+        "PermissionError: photos/trip can't be looked into: Permission denied"
+    )
+    (tmp_path / "photos/trip").chmod(0o755)
 
 
 def test_photos_in_a_folder_that_is_named_like_one_are_found(tmp_path: Path) -> None:
     (tmp_path / "trip.jpg").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "trip.jpg" / "one.png")
     photo = tmp_path / "trip.jpg" / "one.png"
-    assert list_images(tmp_path, "**/*") == [tmp_path / "trip.jpg", photo]
+    assert list_images(tmp_path, deep=True) == [tmp_path / "trip.jpg", photo]
     assert usable(photo)
 
 
@@ -286,7 +299,7 @@ def mixed(folder: Path, files: list) -> list[Path]:
     (folder / "called").mkdir()
     script.make_oddities(folder / "called")
     (folder / "called" / "no_permission.jpg").unlink()  # root may read it
-    bad = list_images(folder, "**/*")
+    bad = list_images(folder, deep=True)
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     for number in range(len(bad) // 2):
         Image.fromarray(pixels).save(folder / f"good{number}.png")

@@ -124,7 +124,9 @@ def content(sample: dict[str, Tensor | int]) -> Tensor:
 
 
 def training_images(folder: Path, num_styles: int, seed: int = 0, size: int = 16) -> TrainingImages:
-    return TrainingImages(list_images(folder, "*"), num_styles, size, seed, SkippedPhotos(None))
+    return TrainingImages(
+        list_images(folder, deep=False), num_styles, size, seed, SkippedPhotos(None)
+    )
 
 
 # ---- Batches are a pure function of (seed, step) --------------------------------------------

@@ -331,17 +331,17 @@ def test_pictures_are_listed_sorted_however_deep_and_hidden_files_passed_over(
     pictures = ["B.PNG", "a.jpg", "c.Jpeg", "deep/down/d.webp", "deep/e.tiff", "f.gif"]
     others = [".hidden.jpg", "deep/._d.webp", "notes.txt", "deep/.DS_Store", "noextension", "g.pdf"]
     touch(tmp_path, *reversed(pictures), *others)
-    assert list_images(tmp_path, "**/*") == [tmp_path / name for name in pictures]
+    assert list_images(tmp_path, deep=True) == [tmp_path / name for name in pictures]
     flat = [name for name in pictures if "/" not in name]
-    assert list_images(tmp_path, "*") == [tmp_path / name for name in flat]
+    assert list_images(tmp_path, deep=False) == [tmp_path / name for name in flat]
 
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt", ".hidden.jpg", "photo.jpg")
     with pytest.raises(FileNotFoundError, match=r"^there is no folder .*elsewhere$"):
-        list_images(tmp_path / "elsewhere", "*")
+        list_images(tmp_path / "elsewhere", deep=False)
     with pytest.raises(FileNotFoundError, match=r"^there is no folder .*photo\.jpg$"):
-        list_images(tmp_path / "photo.jpg", "*")
+        list_images(tmp_path / "photo.jpg", deep=False)
     (tmp_path / "photo.jpg").unlink()
     with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):
-        list_images(tmp_path, "*")
+        list_images(tmp_path, deep=False)

@@ -366,7 +366,7 @@ class StyleTransferData(LightningDataModule):
             self.train_paths = self.val_paths = photos
 
         self.style_paths: dict[str, Path] = {}
-        for path in list_images(Path(style_dir), "*") if style_dir else []:
+        for path in list_images(Path(style_dir), deep=False) if style_dir else []:
             try:
                 check_style_name(path.stem)
             except ValueError as error:

@@ -6,6 +6,7 @@ keeps 4 bytes each, and another 4 become RGB; some decoders need more, see `HUNG
 """
 
 import logging
+import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -113,6 +114,7 @@ def check_file(path: Path) -> None:
     """Raises PictureError unless it is a file of some size: opening a pipe would wait for ever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
+        os.scandir(path).close()  # raises an OSError where the folder is closed to us
         raise PictureError(path, "can't be read: it is a folder")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError(path, "can't be read: it is a pipe or a device, not a file")
@@ -231,13 +233,19 @@ def band_to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def list_images(folder: Path, pattern: str) -> list[Path]:
-    """What is called a picture in a folder, by its extension, sorted; hidden files are passed over.
+def list_images(folder: Path, deep: bool) -> list[Path]:
+    """What is called a picture in a folder, by its extension, sorted; what is hidden (.thumbnails/)
+    and what is behind a link to a folder is passed over.
 
-    It may be a folder, a link to nothing or a pipe: whoever opens it can tell a person so.
+    It may be a folder, a link to nothing or a pipe: whoever opens it can tell a person so. Folders
+    that can't be looked into are listed, too, for the same reason.
+
+    Args:
+        deep: look into the folders within it, too.
 
     Raises:
         FileNotFoundError: no such folder.
+        PermissionError: it can't be looked into.
         ValueError: no picture in it.
     """
     if not folder.is_dir():
@@ -246,16 +254,17 @@ def list_images(folder: Path, pattern: str) -> list[Path]:
     readable = {
         suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN
     }
-    paths = sorted(
-        path
-        for path in folder.glob(pattern)
-        if path.suffix.lower() in readable and not is_hidden(path, folder)
-    )
+    paths = set()
+
+    def list_closed(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise PermissionError(f"{folder} can't be looked into: {error.strerror}") from error
+        paths.add(Path(error.filename))
+
+    for parent, folders, files in os.walk(folder, onerror=list_closed):
+        names = [name for name in (*folders, *files) if not name.startswith(".")]
+        paths |= {Path(parent, each) for each in names if Path(each).suffix.lower() in readable}
+        folders[:] = [name for name in folders if not name.startswith(".") and deep]
     if not paths:
         raise ValueError(f"there is no picture in {folder}")
-    return paths
-
-
-def is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the file, or a folder on the way to it, is a thing of the system's (.thumbnails/)."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return sorted(paths)

@@ -66,7 +66,7 @@ def find_photos(folder: Path) -> dict[str, Path | PreparedPhoto]:
     """
     if is_prepared(folder):
         return {photo.name: photo for photo in read_prepared(folder)}
-    return {path.relative_to(folder).as_posix(): path for path in list_images(folder, "**/*")}
+    return {path.relative_to(folder).as_posix(): path for path in list_images(folder, deep=True)}
 
 
 def write_prepared(folder: Path, photos: Iterable[EncodedPhoto]) -> int:

@@ -234,7 +234,7 @@ def find_sources(photos: list[str]) -> list[Path]:
     for photo in photos:
         path = Path(photo)
         if path.is_dir():
-            sources += list_images(path, "*")
+            sources += list_images(path, deep=False)
         elif glob.has_magic(photo) and not path.exists():
             # Path.glob takes no absolute pattern.
             matches = sorted(map(Path, glob.glob(photo, recursive=True)))  # noqa: PTH207
