@@ -5,14 +5,21 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg16
 
 from polystyle.vgg import LAYERS, VGG16, load_weights
 
-settings.register_profile("polystyle", deadline=None, max_examples=25, print_blob=True)
+# On a busy machine all is slow.
+settings.register_profile(
+    "polystyle",
+    deadline=None,
+    max_examples=25,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("polystyle")
 
 # The tensors in these tests are too small to gain from threads, which on a busy machine only wait.
