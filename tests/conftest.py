@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg16
+from training import make_folders
 
 from polystyle.vgg import LAYERS, VGG16, load_weights
 
@@ -29,6 +31,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds photos and paintings; see `make_folders`."""
+    root = tmp_path_factory.mktemp("folders")
+    make_folders(root)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Damaged, odd and hostile pictures: as photos skipped and listed, as paintings refused by name."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import make_damaged_images as script
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +21,6 @@ from polystyle.printable import GARBLING
 from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_damaged_images.py"
-
-spec = importlib.util.spec_from_file_location("make_damaged_images", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
 
 # The pictures are meant to be odd.
 pytestmark = pytest.mark.filterwarnings("ignore")

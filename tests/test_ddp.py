@@ -26,13 +26,6 @@ SHORT_STEPS = ("model.learning_rate=1e-5", "trainer.val_check_interval=2")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("folders")
-    make_folders(root)
-    return root
-
-
-@pytest.fixture(scope="module")
 def one_device(folders: Path) -> Path:
     """Four steps, shared by the tests, which only read it."""
     command = train_command(

@@ -12,22 +12,20 @@ from typing import Any
 
 import pytest
 import torch
+from attacks.calls import numbers_of, random_call
+from attacks.flags import random_flags
+from attacks.ground import make_ground, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from training import ONE_THREAD
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.append(str(SCRIPTS))
+from polystyle.blends import parse_styles, split_masks
+from polystyle.painter import Painter
+from polystyle.printable import GARBLING
+from polystyle.stylize import main
 
-from attacks.calls import numbers_of, random_call  # noqa: E402
-from attacks.flags import random_flags  # noqa: E402
-from attacks.ground import make_ground, make_model  # noqa: E402
-
-from polystyle.blends import parse_styles, split_masks  # noqa: E402
-from polystyle.painter import Painter  # noqa: E402
-from polystyle.printable import GARBLING  # noqa: E402
-from polystyle.stylize import main  # noqa: E402
+SCRIPT = Path(__file__).parents[1] / "scripts/attack.py"
 
 # Also those that are no numbers, and too large ones.
 ANY_NUMBER = st.floats() | st.sampled_from([0.0, -1.0, math.nan, math.inf, 1e308, 5e-324])
@@ -152,7 +150,7 @@ def test_any_flags_paint_or_are_refused_in_one_line(ground: Path, rng: Any) -> N
 
 
 def test_a_wrong_configuration_and_a_cached_pickle_get_one_line_or_none() -> None:
-    command = [sys.executable, str(SCRIPTS / "attack.py"), "--only", "grams", "config"]
+    command = [sys.executable, str(SCRIPT), "--only", "grams", "config"]
     result = subprocess.run(
         [*command, "--count", "4"], env=ONE_THREAD, capture_output=True, text=True, timeout=300
     )

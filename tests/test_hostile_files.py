@@ -5,43 +5,38 @@ scripts/attacks/ has the files, and scripts/attack.py is a longer form of all th
 
 import random
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from training import ONE_THREAD, make_folders, train_command
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.append(str(SCRIPTS))
-
-from attacks.commands import Tally, attempt, fault, import_all  # noqa: E402
-from attacks.ground import make_ground, make_model  # noqa: E402
-from attacks.headers import (  # noqa: E402
+from attacks.commands import Tally, attempt, fault, import_all
+from attacks.ground import make_ground, make_model
+from attacks.headers import (
     NAMES,
     changed_at_random,
     heavy_models,
     hostile_models,
     hostile_packs,
 )
-from attacks.pickles import PLACES, check_armed, pickles, try_pickles  # noqa: E402
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from attacks.pickles import PLACES, check_armed, pickles, try_pickles
+from hypothesis import given
+from hypothesis import strategies as st
+from training import ONE_THREAD, make_folders, train_command
 
-from polystyle.data import StyleTransferData  # noqa: E402
-from polystyle.gram_cache import GramCache  # noqa: E402
-from polystyle.model_file import (  # noqa: E402
+from polystyle.data import StyleTransferData
+from polystyle.gram_cache import GramCache
+from polystyle.model_file import (
     MAX_NAME,
     check_style_name,
     load_model,
     read_width,
     save_model,
 )
-from polystyle.printable import GARBLING, printable  # noqa: E402
-from polystyle.style_pack import load_style_pack  # noqa: E402
-from polystyle.vgg import VGG16, read_weights  # noqa: E402
+from polystyle.printable import GARBLING, printable
+from polystyle.style_pack import load_style_pack
+from polystyle.vgg import VGG16, read_weights
 
 # The text of a header, of 32 MB at the most, becomes somewhat more in memory.
 MOST_MEGABYTES = 300

@@ -8,9 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from kill_training import (
     Life,
     LostError,
@@ -21,6 +18,7 @@ from kill_training import (
     load_checkpoint,
     make_folders,
 )
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 STEPS = "trainer.max_steps=6"
 

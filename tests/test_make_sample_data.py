@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 
+import make_sample_data
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,14 +37,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_sample_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def read(path: Path, mode: str) -> Image.Image:
     with Image.open(path) as picture:
         return picture.convert(mode)
@@ -72,9 +63,9 @@ def texture(path: Path) -> np.ndarray:
     return np.concatenate(histograms)
 
 
-def test_photos_are_colour_jpegs_of_moderate_size(sample: Path, script: ModuleType) -> None:
+def test_photos_are_colour_jpegs_of_moderate_size(sample: Path) -> None:
     photos = files(sample / "photos")
-    assert [path.stem for path in photos] == sorted(script.PHOTOS)
+    assert [path.stem for path in photos] == sorted(make_sample_data.PHOTOS)
     for path in photos:
         with Image.open(path) as photo:
             assert (photo.format, photo.mode) == ("JPEG", "RGB")
@@ -83,9 +74,11 @@ def test_photos_are_colour_jpegs_of_moderate_size(sample: Path, script: ModuleTy
         assert np.ptp(np.asarray(read(path, "HSV"))[..., 1]) > 50
 
 
-def test_paintings_are_eight_squares(sample: Path, script: ModuleType) -> None:
+def test_paintings_are_eight_squares(sample: Path) -> None:
     paintings = files(sample / "paintings")
-    assert [path.stem for path in paintings] == sorted(p.__name__ for p in script.PAINTERS)
+    assert [path.stem for path in paintings] == sorted(
+        p.__name__ for p in make_sample_data.PAINTERS
+    )
     assert len(paintings) == 8
     for path in paintings:
         with Image.open(path) as painting:
@@ -112,18 +105,18 @@ def test_paintings_are_unlike_one_another(sample: Path) -> None:
         assert texture_gap > 0.05, pair
 
 
-def test_a_painting_is_the_same_each_time(sample: Path, script: ModuleType, tmp_path: Path) -> None:
-    for painter in (script.woodblock_waves, script.paper_cutouts):
+def test_a_painting_is_the_same_each_time(sample: Path, tmp_path: Path) -> None:
+    for painter in (make_sample_data.woodblock_waves, make_sample_data.paper_cutouts):
         again = tmp_path / f"{painter.__name__}.jpg"
-        script.paint(painter).save(again, quality=92)
+        make_sample_data.paint(painter).save(again, quality=92)
         assert again.read_bytes() == (sample / "paintings" / again.name).read_bytes()
 
 
-def test_the_global_random_state_changes_nothing(script: ModuleType) -> None:
+def test_the_global_random_state_changes_nothing() -> None:
     np.random.seed(1)  # noqa: NPY002
-    first = script.paint(script.op_art)
+    first = make_sample_data.paint(make_sample_data.op_art)
     np.random.seed(2)  # noqa: NPY002
-    assert first.tobytes() == script.paint(script.op_art).tobytes()
+    assert first.tobytes() == make_sample_data.paint(make_sample_data.op_art).tobytes()
 
 
 def test_a_second_run_overwrites_nothing(sample: Path, tmp_path: Path) -> None:
@@ -138,9 +131,9 @@ def test_a_second_run_overwrites_nothing(sample: Path, tmp_path: Path) -> None:
     assert len(files(output)) == 14
 
 
-def test_only_what_is_missing_is_made(sample: Path, script: ModuleType, tmp_path: Path) -> None:
+def test_only_what_is_missing_is_made(sample: Path, tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"mine")
-    made = script.fill(
+    made = make_sample_data.fill(
         tmp_path, dict.fromkeys(("cat", "dog"), lambda: Image.new("RGB", (8, 8))), 90
     )
     assert made == 1
@@ -149,13 +142,12 @@ def test_only_what_is_missing_is_made(sample: Path, script: ModuleType, tmp_path
 
 
 def test_without_scikit_image_it_says_what_to_install(
-    script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(script, "find_spec", lambda name: None)
-    assert script.main(["--output", str(tmp_path / "sample")]) == 1
+    monkeypatch.setattr(make_sample_data, "find_spec", lambda name: None)
+    assert make_sample_data.main(["--output", str(tmp_path / "sample")]) == 1
     error = capsys.readouterr().err
     assert 'pip install "polystyle[sample]"' in error
     assert error.count("\n") == 1

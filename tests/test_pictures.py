@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from drawing import noise, photo_like, plain, touch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_damaged_images import chunk, encoded, png
 from PIL import Image, features
 from PIL.Image import Resampling
 
@@ -20,26 +20,11 @@ COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
 
 
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checked = kind + content
-    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-
-def png(*chunks: bytes, size: tuple[int, int] = (24, 16), bits: int = 8, colours: int = 0) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
-
-
 def png16(colours: int, *pixel: int) -> bytes:
     """A 16-bit PNG of 24 x 16 equal pixels, which Pillow reads but can't write."""
     row = b"\0" + struct.pack(f">{len(pixel)}H", *pixel) * 24
-    return png(chunk(b"IDAT", zlib.compress(row * 16)), bits=16, colours=colours)
+    data = chunk(b"IDAT", zlib.compress(row * 16))
+    return png(data, size=(24, 16), bits=16, colours=colours)
 
 
 def exif(orientation: int) -> Image.Exif:

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import ONE_THREAD, make_folders, run, train_command
+from training import ONE_THREAD, run, train_command
 
 from polystyle import preflight
 from polystyle.preflight import free_memory_only, is_out_of_memory
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux' own")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("folders")
-    make_folders(root)
-    return root
 
 
 def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) -> None:

@@ -1,13 +1,13 @@
 """The training step as it is run (bfloat16, channels last, compiled) against the plain one: the
 same losses, the same gradients, no waiting for the device."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from benchmark import PublishedStep
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training import make_folders, run, train_command
@@ -19,9 +19,6 @@ from polystyle.losses import PerceptualLoss
 from polystyle.module import MultiStyleModule
 from polystyle.transformer_net import TransformerNet
 from polystyle.vgg import VGG16
-
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from benchmark import PublishedStep
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",

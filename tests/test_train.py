@@ -20,13 +20,6 @@ STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_worker
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("folders")
-    make_folders(root)
-    return root
-
-
-@pytest.fixture(scope="module")
 def whole_run(folders: Path) -> Path:
     """Eight steps without a break, shared by the tests, which only read it."""
     result = run(train_command(folders, *STEPS, "hydra.run.dir=whole"), folders)

@@ -1,12 +1,11 @@
 """Videos: nothing but the picture changes, and the statistics are averaged as promised."""
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
+import measure_flicker
 import numpy as np
 import pytest
 import torch
@@ -582,23 +581,14 @@ def test_without_pyav_it_says_what_to_install(
 # scripts/measure_flicker.py
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "measure_flicker.py"
-    spec = importlib.util.spec_from_file_location("measure_flicker", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_known_motion_is_undone_before_flicker_is_measured(script: ModuleType) -> None:
+def test_known_motion_is_undone_before_flicker_is_measured() -> None:
     photo = torch.rand(3, 200, 220)
-    for name, scene in script.SCENES.items():
+    for name, scene in measure_flicker.SCENES.items():
         clip = scene(photo, torch.Generator().manual_seed(0))
         frames = torch.stack([frame for frame, _ in clip])
         offsets = [offset for _, offset in clip]
-        first = script.BEYOND_LAMP if name == "lamp" else script.MARGIN
-        measured = script.flicker(frames, offsets, first)
+        first = measure_flicker.BEYOND_LAMP if name == "lamp" else measure_flicker.MARGIN
+        measured = measure_flicker.flicker(frames, offsets, first)
         assert (measured > 0) == (name in ("noise", "exposure")), name
         if name not in ("noise", "exposure", "lamp"):
-            assert script.flicker(frames, [0] * len(frames), first) > 0.1, name
+            assert measure_flicker.flicker(frames, [0] * len(frames), first) > 0.1, name
