@@ -1,10 +1,10 @@
 """What is written beside the training step."""
 
+from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -13,12 +13,14 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.lr_scheduler import ConstantLR
 from training import make_folders
 
 from polystyle.callbacks import (
+    LEAST_SCALE,
     ImagesPerSecond,
     ModelFile,
     ProgressBar,
@@ -226,7 +228,12 @@ class StepsThatAreNotFinite(Callback):
 
 
 def fit_with_broken_steps(
-    data: StyleTransferData, module: MultiStyleModule, root: Path, steps: range, **options: Any
+    data: StyleTransferData,
+    module: MultiStyleModule,
+    root: Path,
+    steps: range,
+    image: int = 0,
+    precision: Sequence[Precision] = (),
 ) -> pl.Trainer:
     trainer = pl.Trainer(
         default_root_dir=root,
@@ -240,10 +247,10 @@ def fit_with_broken_steps(
         log_every_n_steps=2,
         enable_progress_bar=False,
         enable_model_summary=False,
-        plugins=[CheckpointFiles()],
+        plugins=[CheckpointFiles(), *precision],
         logger=TensorBoardLogger(root, name="", version=""),
         callbacks=[
-            StepsThatAreNotFinite(steps, **options),
+            StepsThatAreNotFinite(steps, image),
             StopWhenNotFinite(patience=3),
             ModelFile(root / "model.safetensors"),
             ModelCheckpoint(root, "last", every_n_train_steps=4, enable_version_counter=False),
@@ -281,6 +288,25 @@ def test_too_many_in_a_row_end_the_run_and_name_what_it_was(
     assert f"in {style} on {photo}. Try a lower" in str(error.value)
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
     assert load_model(tmp_path / "model.safetensors").training["step"] == 4
+
+
+def test_float16_finds_a_scale_by_itself_and_ends_the_run_where_there_is_none(
+    data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
+) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    float16 = [MixedPrecision("16-mixed", "cpu", scaler)]
+    fit_with_broken_steps(data, module, tmp_path / "found", range(0), precision=float16)
+    assert scaler.get_scale() < 2**20
+    before = [weight.clone() for weight in module.net.parameters()]
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=4 * LEAST_SCALE)
+    float16 = [MixedPrecision("16-mixed", "cpu", scaler)]
+    with pytest.raises(FloatingPointError) as error:
+        fit_with_broken_steps(data, module, tmp_path / "none", range(13), precision=float16)
+    style, photo = data.samples(3)[0]
+    assert "does not fit into float16, up to step 4, the last time in " in str(error.value)
+    assert f"in {style} on {photo}. Try trainer.precision=32-true" in str(error.value)
+    assert all(map(torch.equal, before, module.net.parameters()))
 
 
 def test_samples_are_what_the_loader_gives(

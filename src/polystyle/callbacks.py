@@ -24,6 +24,9 @@ from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
+# Of gradients in float16. Those of the published losses, of millions, fit at 2**-5.
+LEAST_SCALE = 2.0**-20
+
 
 class StylizedGrid(Callback):
     """One picture of how things stand: paintings along the top, held-out photos down the side, and
@@ -184,6 +187,9 @@ class StopWhenNotFinite(Callback):
 
     To count them is to wait for the GPU, so it is done on logged steps alone.
 
+    In float16 (``16-mixed``) torch's GradScaler skips steps by itself, and halves its scale, until
+    gradients fit into it. They are not counted; where no scale will do, the run ends, too.
+
     Args:
         patience: how many in a row end the run, at the least.
 
@@ -201,6 +207,13 @@ class StopWhenNotFinite(Callback):
         step = trainer.global_step
         if step % trainer.log_every_n_steps:
             return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler and scaler.get_scale() < LEAST_SCALE:
+            raise FloatingPointError(
+                f"loss or gradient does not fit into float16, up to step {step}, the last time in "
+                f"{self.which(trainer, pl_module, batch)}. Try trainer.precision=32-true, or "
+                "leave out what it names"
+            )
         skipped = int(trainer.optimizers[0].skipped)
         if skipped == self.skipped:
             return
