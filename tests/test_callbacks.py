@@ -233,12 +233,13 @@ def fit_with_broken_steps(
     root: Path,
     steps: range,
     image: int = 0,
+    max_steps: int = 12,
     precision: Sequence[Precision] = (),
 ) -> pl.Trainer:
     trainer = pl.Trainer(
         default_root_dir=root,
         accelerator="cpu",
-        max_steps=12,
+        max_steps=max_steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
         val_check_interval=4,
@@ -293,16 +294,17 @@ def test_too_many_in_a_row_end_the_run_and_name_what_it_was(
 def test_float16_finds_a_scale_by_itself_and_ends_the_run_where_there_is_none(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
+    def precision(scaler: torch.amp.GradScaler) -> list[Precision]:
+        return [MixedPrecision("16-mixed", "cpu", scaler)]
+
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
-    float16 = [MixedPrecision("16-mixed", "cpu", scaler)]
-    fit_with_broken_steps(data, module, tmp_path / "found", range(0), precision=float16)
+    fit_with_broken_steps(data, module, tmp_path / "found", range(0), 0, 2, precision(scaler))
     assert scaler.get_scale() < 2**20
     before = [weight.clone() for weight in module.net.parameters()]
 
     scaler = torch.amp.GradScaler("cpu", init_scale=4 * LEAST_SCALE)
-    float16 = [MixedPrecision("16-mixed", "cpu", scaler)]
     with pytest.raises(FloatingPointError) as error:
-        fit_with_broken_steps(data, module, tmp_path / "none", range(13), precision=float16)
+        fit_with_broken_steps(data, module, tmp_path / "none", range(9), 0, 8, precision(scaler))
     style, photo = data.samples(3)[0]
     assert "does not fit into float16, up to step 4, the last time in " in str(error.value)
     assert f"in {style} on {photo}. Try trainer.precision=32-true" in str(error.value)
