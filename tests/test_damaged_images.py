@@ -166,8 +166,8 @@ def test_what_we_have_no_permission_for_is_listed_and_refused(tmp_path: Path) ->
     (tmp_path / "photos/trip").mkdir(parents=True)
     for name in ("open.jpg", "private.jpg", "trip/one.jpg"):
         (tmp_path / "photos" / name).touch()
-    for name in ("photos/trip", "photos/private.jpg"):
-        (tmp_path / name).chmod(0)
+    for name, mode in (("", 0o755), ("trip", 0), ("private.jpg", 0)):
+        (tmp_path / "photos" / name).chmod(mode)
     program = (
         "import os, sys; from pathlib import Path; from PIL import Image\n"
         "from polystyle.pictures import PictureError, list_images, load_image\n"
@@ -180,9 +180,9 @@ def test_what_we_have_no_permission_for_is_listed_and_refused(tmp_path: Path) ->
         "list_images(Path('photos/trip'), deep=True)"
     )
     # The folders above are nobody else's.
-    for folder in (tmp_path / "photos", tmp_path, *tmp_path.parents):
+    for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o555)
+            folder.chmod(folder.stat().st_mode | 0o111)
     command = [sys.executable, "-c", program, tmp_path]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.stdout.splitlines() == [
