@@ -314,7 +314,8 @@ def test_pictures_are_listed_sorted_however_deep_and_hidden_files_passed_over(
     tmp_path: Path,
 ) -> None:
     pictures = ["B.PNG", "a.jpg", "c.Jpeg", "deep/down/d.webp", "deep/e.tiff", "f.gif"]
-    others = [".hidden.jpg", "deep/._d.webp", "notes.txt", "deep/.DS_Store", "noextension", "g.pdf"]
+    others = [".hidden.jpg", "deep/._d.webp", ".thumbnails/a.jpg", "deep/.trash/down/e.tiff"]
+    others += ["notes.txt", "deep/.DS_Store", "noextension", "g.pdf"]
     touch(tmp_path, *reversed(pictures), *others)
     assert list_images(tmp_path, deep=True) == [tmp_path / name for name in pictures]
     flat = [name for name in pictures if "/" not in name]
