@@ -91,6 +91,15 @@ def test_what_was_saved_comes_back_bit_for_bit(saved: Path, net: TransformerNet)
     assert torch.equal(again(photo, style), net(photo, style))
 
 
+def test_the_same_network_is_the_same_file(saved: Path, net: TransformerNet) -> None:
+    first = saved.read_bytes()
+    # The header's end, where the tensors begin.
+    assert int.from_bytes(first[:8], "little") % 8 == 0
+    for _ in range(5):
+        save_model(saved, Model(net, NAMES))
+        assert saved.read_bytes() == first
+
+
 def test_header_says_what_must_travel_with_the_weights(tmp_path: Path, net: TransformerNet) -> None:
     path = tmp_path / "model.safetensors"
     save_model(path, Model(net, NAMES, {"steps": 40_000, "style_weight": 5.0}))

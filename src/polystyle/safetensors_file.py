@@ -1,6 +1,7 @@
 """Weights on disk, which anybody may have made: nothing in them is run, and no more of them is read
 than what is expected."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,21 @@ MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Write a file whole or not at all; its folder is made, and an older file there replaced."""
+    """Write a file whole or not at all; its folder is made, and an older file there replaced. The
+    same tensors and header make the same bytes."""
     # safetensors writes what lies in memory, so channels_last weights are laid out anew.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        partial.write_bytes(save(plain, metadata=dict(header)))
+        partial.write_bytes(with_sorted_header(save(plain, metadata=dict(header))))
+
+
+def with_sorted_header(data: bytes) -> bytes:
+    """A safetensors file, the metadata of which safetensors itself writes in any order."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at multiples of 8, as the format wants it
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 @contextmanager
