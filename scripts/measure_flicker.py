@@ -18,8 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from polystyle.data import to_float
-from polystyle.model_file import find_style, load_model
+from polystyle.model_file import load_model
 from polystyle.pictures import load_image
+from polystyle.style_names import find_style
 from polystyle.video import smoothed_statistics
 
 MOMENTA = (0, 0.5, 0.8, 0.9, 0.95)

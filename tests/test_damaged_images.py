@@ -16,8 +16,8 @@ from PIL import Image
 from training import make_folders, run, train_command
 
 from polystyle.data import StyleTransferData, load_painting, load_square, middle_square
+from polystyle.files.terminal_text import GARBLING
 from polystyle.pictures import PictureError, list_images, load_image, to_rgb
-from polystyle.printable import GARBLING
 from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_damaged_images.py"

@@ -18,13 +18,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from polystyle.data import (
-    RandomCrop,
-    StepSampler,
-    StyleTransferData,
-    TrainingImages,
-    is_held_out,
-)
+from polystyle.data import RandomCrop, StepSampler, StyleTransferData, TrainingImages, is_held_out
 from polystyle.pictures import list_images, load_image, stored_box
 from polystyle.skipped_photos import SkippedPhotos
 

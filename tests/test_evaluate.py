@@ -22,15 +22,9 @@ from training import ONE_THREAD, TINY, make_folders
 
 from polystyle.contact_sheet import GAP
 from polystyle.evaluate import evaluate, main, optimise_pixels, set_ways
-from polystyle.evaluation_report import (
-    Judged,
-    answers,
-    paired_difference,
-    sheet,
-    table,
-    verdict,
-)
-from polystyle.model_file import PHOTO, Model, save_model
+from polystyle.evaluation_report import Judged, answers, paired_difference, sheet, table, verdict
+from polystyle.model_file import Model, save_model
+from polystyle.style_names import PHOTO
 from polystyle.transformer_net import TransformerNet
 from polystyle.vgg import VGG16
 

@@ -26,15 +26,10 @@ from hypothesis import strategies as st
 from training import ONE_THREAD, make_folders, train_command
 
 from polystyle.data import StyleTransferData
+from polystyle.files.terminal_text import GARBLING, sanitized
 from polystyle.gram_cache import GramCache
-from polystyle.model_file import (
-    MAX_NAME,
-    check_style_name,
-    load_model,
-    read_width,
-    save_model,
-)
-from polystyle.printable import GARBLING, printable
+from polystyle.model_file import load_model, read_width, save_model
+from polystyle.style_names import MAX_NAME, check_style_name
 from polystyle.style_pack import load_style_pack
 from polystyle.vgg import VGG16, read_weights
 
@@ -248,7 +243,7 @@ def test_a_name_that_people_have_is_taken(tmp_path: Path, name: str) -> None:
     check_style_name(name)
     save_model(tmp_path / "model.safetensors", make_model([name]))
     assert load_model(tmp_path / "model.safetensors").style_names == [name]
-    assert printable(name) == name
+    assert sanitized(name) == name
 
 
 @pytest.mark.parametrize("stem", ["a\nb", "\x1b[2J", "abc\u202egpj", "x" * 201])

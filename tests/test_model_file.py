@@ -12,15 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from polystyle.model_file import (
-    FORMAT_VERSION,
-    PHOTO,
-    Model,
-    find_style,
-    fingerprint,
-    load_model,
-    save_model,
-)
+from polystyle.model_file import FORMAT_VERSION, Model, fingerprint, load_model, save_model
+from polystyle.style_names import PHOTO, find_style
 from polystyle.transformer_net import TransformerNet
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]

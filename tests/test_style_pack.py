@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from polystyle.model_file import Model, check_style_name, fingerprint, save_model
+from polystyle.model_file import Model, fingerprint, save_model
+from polystyle.style_names import check_style_name
 from polystyle.style_pack import (
     FORMAT_VERSION,
     StylePack,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from polystyle.model_file import PHOTO, Model, fingerprint, load_model, save_model
+from polystyle.model_file import Model, fingerprint, load_model, save_model
+from polystyle.style_names import PHOTO
 from polystyle.style_pack import extract_style, load_style_pack, save_style_pack
 from polystyle.styles import extract, main, merge, remove, rename, reorder
 from polystyle.transformer_net import TransformerNet

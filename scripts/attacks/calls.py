@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from attacks.commands import Outcome, Tally, megabytes, record
+from polystyle.files.terminal_text import GARBLING
 from polystyle.model_file import load_model
 from polystyle.painter import Painter
-from polystyle.printable import GARBLING
 
 
 def random_call(rng: random.Random) -> tuple[Any, Any, dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from polystyle.printable import GARBLING
+from polystyle.files.terminal_text import GARBLING
 
 SECONDS = 120  # for any attempt
 MEGABYTES = 1000  # over what a process has that imported everything and did nothing

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from attacks.commands import Tally, attempt, contents, fault, record
-from polystyle.safetensors_file import MAX_HEADER
+from polystyle.files.safetensors_file import MAX_HEADER
 
 
 def split(data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -18,9 +18,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
+from polystyle.files.atomic_file import atomic_write
 from polystyle.model_file import load_model, save_model
 from polystyle.slurm import REQUEUE_SIGNAL, is_job
-from polystyle.whole_file import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class StylizedGrid(Callback):
         self.written_step = step
         grid = self.grid(trainer, module)
         self.folder.mkdir(exist_ok=True)
-        with whole_file(self.folder / f"step-{step:06d}.png") as partial:
+        with atomic_write(self.folder / f"step-{step:06d}.png") as partial:
             save_image(grid, partial, format="png")
         for logger in trainer.loggers:
             logger.experiment.add_image("stylized", grid, step)

@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     from polystyle.module import MultiStyleModule
@@ -41,7 +41,7 @@ class CheckpointFiles(TorchCheckpointIO):
         buffer = BytesIO()
         torch.save(checkpoint, buffer)
         make_room(path, len(buffer.getbuffer()) + SPARE_BYTES)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(buffer.getbuffer())
 
 

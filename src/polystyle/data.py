@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from polystyle.device_cache import DeviceCache
-from polystyle.model_file import PHOTO, check_style_name
+from polystyle.files.terminal_text import sanitized
 from polystyle.pictures import (
     Box,
     Openable,
@@ -33,9 +33,9 @@ from polystyle.pictures import (
     silence_pillow,
 )
 from polystyle.prepared import PreparedPhoto, find_photos, is_prepared
-from polystyle.printable import printable
 from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.slurm import REQUEUE_SIGNAL
+from polystyle.style_names import PHOTO, check_style_name
 
 log = logging.getLogger(__name__)
 
@@ -370,7 +370,7 @@ class StyleTransferData(LightningDataModule):
             try:
                 check_style_name(path.stem)
             except ValueError as error:
-                raise ValueError(f"{printable(path)}: {error}: rename it") from error
+                raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
             if path.stem == PHOTO:
                 raise ValueError(
                     f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
@@ -398,7 +398,7 @@ class StyleTransferData(LightningDataModule):
         tried = [
             photo
             for index, photo in enumerate(self.photos)
-            if index in chosen or (listed and printable(photo) in listed)
+            if index in chosen or (listed and sanitized(photo) in listed)
         ]
 
         def trouble(photo: Openable) -> PictureError | None:

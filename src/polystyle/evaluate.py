@@ -6,15 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polystyle.evaluation_report import (
-    LOSSES,
-    Judged,
-    Results,
-    answers,
-    sheet,
-    table,
-    write_csv,
-)
+from polystyle.evaluation_report import LOSSES, Judged, Results, answers, sheet, table, write_csv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -266,7 +258,7 @@ def read_settings(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from polystyle.printable import printable
+    from polystyle.files.terminal_text import sanitized
 
     # Not the folders: a network may come from anybody.
     numbers = [name for name, (_, default) in SETTINGS.items() if default != ""]
@@ -291,7 +283,7 @@ def read_settings(
             settings[name] = type(default)(found.get(name, default))
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"{model}: its run's {name} is {printable(repr(found[name]))}"
+                f"{model}: its run's {name} is {sanitized(repr(found[name]))}"
             ) from error
     if not settings["relative"]:
         # The weights of that run are for losses of another size.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     import onnx
@@ -113,7 +113,7 @@ def export(
             )
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         partial.write_bytes(data)
     count = trained.net.num_styles
     print(

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from polystyle.safetensors_file import read_tensors
+from polystyle.files.atomic_file import atomic_write
+from polystyle.files.safetensors_file import read_tensors
 from polystyle.vgg import LAYERS, VGG16
-from polystyle.whole_file import whole_file
 
 
 class GramCache:
@@ -59,5 +59,5 @@ class GramCache:
         plain = {name: gram.cpu().contiguous() for name, gram in grams.items()}
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.path(image)) as partial:
+            with atomic_write(self.path(image)) as partial:
                 partial.write_bytes(save(plain))

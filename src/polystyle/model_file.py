@@ -6,27 +6,22 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from polystyle.printable import GARBLING
-from polystyle.safetensors_file import read_header, read_tensors, write_safetensors
+from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
+from polystyle.style_names import PHOTO, check_style_name
 from polystyle.transformer_net import TransformerNet
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 1
 
-# The style that paints the photo itself, in networks trained with data.photo_row=true.
-PHOTO = "photo"
-
 # Models may come from anywhere: what they may hold, at the most.
-MAX_NAME = 200  # bytes: a file's name has 255, and is more than its style's
 MAX_THUMBNAIL = 512  # pixels; ours have 64
 
 
@@ -52,19 +47,6 @@ class Model:
         return [name for name in self.style_names if name != PHOTO]
 
 
-def find_style(name: str, style_names: Sequence[str]) -> int:
-    """A style's index.
-
-    Raises:
-        ValueError: it isn't there; names the nearest.
-    """
-    if name in style_names:
-        return list(style_names).index(name)
-    near = get_close_matches(name, style_names)
-    hint = f"did you mean {' or '.join(near)}?" if near else ", ".join(style_names)
-    raise ValueError(f"there is no style {name!r}: {hint}")
-
-
 def fingerprint(net: TransformerNet) -> str:
     """What tells whether a style fits a network: SHA-256 of its convolutions, as 64 hex digits.
 
@@ -77,20 +59,6 @@ def fingerprint(net: TransformerNet) -> str:
             digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_style_name(name: str) -> None:
-    """Raises ValueError for a name that can't be part of a file's name: files are named after
-    styles, and packs and networks may come from anywhere."""
-    # Windows' paths know both slashes and drives: what is a plain name there is one everywhere.
-    plain = name and not GARBLING.search(name) and PureWindowsPath(name).name == name
-    if not plain or name.startswith("."):
-        raise ValueError(f"the style name {name[:MAX_NAME]!r} is not fit for a file's name")
-    if len(name.encode()) > MAX_NAME:
-        raise ValueError(
-            f"the style name {name[:50]}… has {len(name.encode())} bytes, and {MAX_NAME} are the "
-            "most"
-        )
 
 
 def read_width(header: Mapping[str, str]) -> float:

@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from polystyle.losses import PerceptualLoss
-from polystyle.model_file import PHOTO, Model, fingerprint
+from polystyle.model_file import Model, fingerprint
 from polystyle.preflight import try_step
 from polystyle.style_adam import StyleAdam
+from polystyle.style_names import PHOTO
 from polystyle.transformer_net import TransformerNet
 
 log = logging.getLogger(__name__)

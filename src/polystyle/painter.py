@@ -14,9 +14,10 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_i
 from tqdm import tqdm
 
 from polystyle.bands import paint_in_bands
-from polystyle.model_file import PHOTO, Model, find_style
+from polystyle.files.terminal_text import sanitized
+from polystyle.model_file import Model
 from polystyle.pictures import to_rgb
-from polystyle.printable import printable
+from polystyle.style_names import PHOTO, find_style
 from polystyle.transformer_net import MIN_SIDE, TransformerNet
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
@@ -180,7 +181,7 @@ class Painter:
             )
         mix = torch.zeros(len(self.style_names))
         for name, weight in weights.items():
-            shown = f"the weight of {printable(name)}"
+            shown = f"the weight of {sanitized(name)}"
             if not (isinstance(weight, Real | Tensor) and abs(weight) <= MAX_WEIGHT):
                 raise ValueError(f"{shown} must be a number up to {MAX_WEIGHT}, not {weight}")
             if weight < 0 and not raw:
@@ -189,7 +190,7 @@ class Painter:
         if raw:
             return mix
         if not mix.sum() > 0:
-            raise ValueError(f"the weights of {', '.join(map(printable, weights))} are all 0")
+            raise ValueError(f"the weights of {', '.join(map(sanitized, weights))} are all 0")
         return mix / mix.sum()
 
     def check(self, strength: float, by_pixels: bool, scale: float | None) -> None:

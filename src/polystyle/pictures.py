@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
-from polystyle.printable import printable
+from polystyle.files.terminal_text import sanitized
 
 # How to turn a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the
 # tags anew, and fails on sound pictures with an odd one.
@@ -68,7 +68,7 @@ class PictureError(OSError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return printable(f"{self.photo} {self.reason}")
+        return sanitized(f"{self.photo} {self.reason}")
 
 
 def silence_pillow() -> None:

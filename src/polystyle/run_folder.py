@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from polystyle.whole_file import remove_unfinished
+from polystyle.files.atomic_file import remove_unfinished
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from polystyle.files.atomic_file import atomic_write
 from polystyle.prepared import PreparedPhoto
-from polystyle.whole_file import whole_file
 
 if TYPE_CHECKING:
     from polystyle.data import StyleTransferData
@@ -81,7 +81,7 @@ def write_record(
         "data": data_fingerprint(data),
         "starts": [*earlier, start],
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(record, indent=2))
     folder = run_dir / ".hydra"
     folder.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def write_record(
         parts["hydra"] = HydraConfig.instance().cfg
         parts["overrides"] = HydraConfig.get().overrides.task
     for name, part in parts.items():
-        with whole_file(folder / f"{name}.yaml") as partial:
+        with atomic_write(folder / f"{name}.yaml") as partial:
             OmegaConf.save(part, partial)
 
 

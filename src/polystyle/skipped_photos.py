@@ -4,8 +4,8 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+from polystyle.files.terminal_text import sanitized
 from polystyle.pictures import PictureError
-from polystyle.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class SkippedPhotos:
         return listed
 
     def add(self, error: PictureError) -> None:
-        photo, reason = printable(error.photo), printable(error.reason)
+        photo, reason = sanitized(error.photo), sanitized(error.reason)
         if photo in self.known:
             return
         self.read_news()

@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from polystyle import model_file
+from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
 from polystyle.model_file import (
     Model,
-    check_style_name,
     check_version,
-    find_style,
     fingerprint,
     read_thumbnail,
     read_training,
     read_width,
 )
-from polystyle.safetensors_file import read_header, read_tensors, write_safetensors
+from polystyle.style_names import check_style_name, find_style
 from polystyle.transformer_net import TransformerNet
 
 FORMAT = "polystyle-style"

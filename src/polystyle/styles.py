@@ -87,7 +87,8 @@ def list_styles(path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: no such file, or one of another kind.
     """
-    from polystyle.model_file import PHOTO, fingerprint, load_model
+    from polystyle.model_file import fingerprint, load_model
+    from polystyle.style_names import PHOTO
     from polystyle.style_pack import is_style_pack, load_style_pack
 
     if is_style_pack(path):
@@ -112,11 +113,11 @@ def list_styles(path: Path) -> None:
 
 
 def print_network(width: float, fingerprint: str, training: Mapping[str, Any]) -> None:
-    from polystyle.printable import printable
+    from polystyle.files.terminal_text import sanitized
 
     print(f"fingerprint {fingerprint[:12]}, width {width:g}")
     if training:
-        print(printable("trained with " + " ".join(f"{k}={v}" for k, v in training.items())))
+        print(sanitized("trained with " + " ".join(f"{k}={v}" for k, v in training.items())))
 
 
 def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> None:
@@ -175,7 +176,7 @@ def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = F
             painted style left.
         FileExistsError: `output` is there already.
     """
-    from polystyle.model_file import PHOTO, find_style
+    from polystyle.style_names import PHOTO, find_style
 
     network = load_network(model)
     gone = [find_style(name, network.style_names) for name in styles]
@@ -194,7 +195,7 @@ def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = Fals
             taken, unfit for a file's name, or the reconstruction row's.
         FileExistsError: `output` is there already.
     """
-    from polystyle.model_file import PHOTO, check_style_name, find_style
+    from polystyle.style_names import PHOTO, check_style_name, find_style
 
     network = load_network(model)
     index = find_style(old, network.style_names)
@@ -216,7 +217,7 @@ def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         FileNotFoundError, ValueError: no network there, or a style that it doesn't have.
         FileExistsError: `output` is there already.
     """
-    from polystyle.model_file import find_style
+    from polystyle.style_names import find_style
 
     network = load_network(model)
     first = [find_style(name, network.style_names) for name in styles]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polystyle.blends import blend_grid, check_steps, parse_styles, split_masks, sweep
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,9 +46,9 @@ def main() -> None:
     try:
         sys.exit(stylize(args))
     except (ValueError, OSError) as error:
-        from polystyle.printable import printable
+        from polystyle.files.terminal_text import sanitized
 
-        sys.exit(f"polystyle-stylize: {printable(str(error))}")
+        sys.exit(f"polystyle-stylize: {sanitized(str(error))}")
     except KeyboardInterrupt:
         print("polystyle-stylize: stopped; every picture written is whole", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -175,10 +175,10 @@ def stylize(args: argparse.Namespace) -> int:
     Raises:
         OSError, ValueError: what makes all of it impossible, in one line.
     """
+    from polystyle.files.terminal_text import sanitized
     from polystyle.model_file import load_model
     from polystyle.painter import Painter
     from polystyle.pictures import silence_pillow
-    from polystyle.printable import printable
 
     silence_pillow()  # large photos are what --tile is for
 
@@ -194,12 +194,12 @@ def stylize(args: argparse.Namespace) -> int:
             with suppress(OSError):  # somebody put something there
                 args.output.rmdir()
     for failure in easel.failures:
-        print(f"polystyle-stylize: {printable(failure)}", file=sys.stderr)
+        print(f"polystyle-stylize: {sanitized(failure)}", file=sys.stderr)
     if len(easel.written) == 1:
-        print(printable(f"Painted {easel.written[0]}"))
+        print(sanitized(f"Painted {easel.written[0]}"))
     elif easel.written:
         first, last = easel.written[0], easel.written[-1].name
-        print(printable(f"Painted {len(easel.written)} pictures, {first} to {last}"))
+        print(sanitized(f"Painted {len(easel.written)} pictures, {first} to {last}"))
     return 1 if easel.failures else 0
 
 
@@ -208,11 +208,11 @@ def paint_all(easel: "Easel", sources: list[Path]) -> None:
     import torch
     from tqdm import tqdm
 
-    from polystyle.printable import printable
+    from polystyle.files.terminal_text import sanitized
 
     with tqdm(sources, unit="photo", disable=None) as progress:
         for source in progress:
-            progress.set_postfix_str(printable(source.name))
+            progress.set_postfix_str(sanitized(source.name))
             try:
                 easel.paint(source)
             except (ValueError, OSError) as error:
@@ -262,8 +262,8 @@ class Easel:
     """
 
     def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
-        from polystyle.model_file import PHOTO
         from polystyle.pictures import load_image
+        from polystyle.style_names import PHOTO
 
         self.painter = painter
         self.args = args
@@ -422,7 +422,7 @@ class Easel:
         file_format = Image.registered_extensions().get(path.suffix.lower())
         if file_format not in Image.SAVE:
             raise OSError(f"Pillow reads {path.suffix}, but doesn't write it")
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             picture.save(partial, file_format, quality=95, icc_profile=rgb_profile(photo))
         self.written.append(path)
 

@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from polystyle.safetensors_file import opened
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
+from polystyle.files.safetensors_file import opened
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def find_weights() -> Path:
     downloaded = folder / Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
     weights = read_weights(downloaded) if downloaded.is_file() else fetch_weights()
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(saved) as partial:
+    with atomic_write(saved) as partial:
         partial.write_bytes(save(weights))
     log.info(f"VGG-16: saved {saved} ({saved.stat().st_size / 1e6:.1f} MB)")
     return saved

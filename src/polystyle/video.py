@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
 
 try:
     import av
@@ -155,7 +155,7 @@ def stylize_video(
     num_painted, small = 0, None
     try:
         with (
-            whole_file(target) as unfinished,
+            atomic_write(target) as unfinished,
             VideoReader(source) as reader,
             av.open(unfinished.absolute(), "w", format=FORMATS[target.suffix.lower()][0]) as file,
             tqdm(

@@ -10,7 +10,7 @@ MAX_SHOWN = 1000  # characters
 GARBLING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: object) -> str:
+def sanitized(text: object) -> str:
     """A text in one line and not endless, with escapes for what would garble the terminal."""
     shown = str(text)
     shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from polystyle.printable import printable
-from polystyle.whole_file import whole_file
+from polystyle.files.atomic_file import atomic_write
+from polystyle.files.terminal_text import sanitized
 
 MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
 
@@ -22,7 +22,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     # safetensors writes what lies in memory, so channels_last weights are laid out anew.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(with_sorted_header(save(plain, metadata=dict(header))))
 
 
@@ -55,7 +55,7 @@ def opened(path: Path) -> Iterator[safe_open]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        reason = printable(str(error))
+        reason = sanitized(str(error))
         raise ValueError(f"{path} is damaged, or not a safetensors file ({reason})") from error
 
 
@@ -75,7 +75,7 @@ def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, T
     with opened(path) as file:
         found = set(file.keys())
         complaints = [f"{name} is missing" for name in shapes.keys() - found]
-        complaints += [f"'{printable(name)}' is too much" for name in found - shapes.keys()]
+        complaints += [f"'{sanitized(name)}' is too much" for name in found - shapes.keys()]
         for name in shapes.keys() & found:
             tensor = file.get_slice(name)
             dtype, shape = tensor.get_dtype(), tensor.get_shape()

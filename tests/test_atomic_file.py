@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.whole_file import remove_unfinished, whole_file
+from polystyle.files.atomic_file import atomic_write, remove_unfinished
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"old")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -24,7 +24,7 @@ def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as partial:
         partial.write_bytes(b"ne")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
@@ -44,7 +44,7 @@ def test_it_is_synced_before_it_is_renamed_and_then_its_folder(
     if not Path("/proc/self/fd").exists():
         pytest.skip("there is no /proc to tell which file a descriptor is")
     monkeypatch.setattr(os, "fsync", fsync)
-    with whole_file(tmp_path / "weights") as partial:
+    with atomic_write(tmp_path / "weights") as partial:
         partial.write_bytes(b"new")
     assert synced == [(".part", ["weights.part"]), ("", ["weights"])]
 
@@ -59,21 +59,22 @@ def test_it_is_synced_before_it_is_renamed_and_then_its_folder(
 )
 def test_an_error_says_which_file_and_why(tmp_path: Path, number: int, reason: str) -> None:
     message = rf"weights can't be written: {reason}$"
-    with pytest.raises(OSError, match=message), whole_file(tmp_path / "weights"):
+    with pytest.raises(OSError, match=message), atomic_write(tmp_path / "weights"):
         raise OSError(number, reason)
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gone/weights"
     message = r"gone/weights can't be written: No such file"
-    with pytest.raises(OSError, match=message), whole_file(path) as partial:
+    with pytest.raises(OSError, match=message), atomic_write(path) as partial:
         partial.write_bytes(b"new")
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     kill_within = (
-        "import os, sys; from pathlib import Path; from polystyle.whole_file import whole_file\n"
-        "with whole_file(Path('weights')) as partial:\n"
+        "import os, sys; from pathlib import Path\n"
+        "from polystyle.files.atomic_file import atomic_write\n"
+        "with atomic_write(Path('weights')) as partial:\n"
         "    partial.write_bytes(b'ne')\n"
         "    os.kill(os.getpid(), 9)"
     )

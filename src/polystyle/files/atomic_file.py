@@ -9,7 +9,7 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to. After the block what is there is synced to the disk, and
     renamed to `path`: until then an older file stands, and if the block fails it stays.
 
