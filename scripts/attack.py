@@ -2,11 +2,10 @@
 
     python scripts/attack.py --count 300
 
-Six kinds, of which --only picks some:
+Five kinds, of which --only picks some:
 
 pickles  a pickle that would leave a mark, in every place that a command loads a file from, in up
          to --count flavours
-grams    the same as the Gram matrices that training keeps in torch's cache
 headers  model files and style packs whose headers lie, and --count that are changed at random
 flags    --count command lines of polystyle-stylize
 painter  --count calls of polystyle.load's painter from Python
@@ -33,12 +32,11 @@ from attacks.configs import try_config
 from attacks.flags import try_flags
 from attacks.ground import make_ground
 from attacks.headers import try_headers
-from attacks.pickles import try_grams, try_pickles
+from attacks.pickles import try_pickles
 from tqdm import tqdm
 
 KINDS = {
     "pickles": try_pickles,
-    "grams": try_grams,
     "headers": try_headers,
     "flags": try_flags,
     "painter": try_painter,

@@ -460,7 +460,6 @@ class Benchmark:
         sources = {
             "JPEG files": self.data(self.photos(), self.args.workers),
             "prepared": self.data(self.prepared(), self.args.workers),
-            "prepared, data.cache=device": self.data(self.prepared(), 2, cache="device"),
         }
         rows = []
         for name, data in sources.items():

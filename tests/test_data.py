@@ -100,7 +100,7 @@ def loader_batches(
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         **place,
     )
-    batches = map(data.on_before_batch_transfer, islice(data.train_dataloader(), count))
+    batches = islice(data.train_dataloader(), count)
     return [data.on_after_batch_transfer(batch, 0) for batch in batches]
 
 

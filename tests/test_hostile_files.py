@@ -27,7 +27,6 @@ from training import ONE_THREAD, make_folders, train_command
 
 from polystyle.data import StyleTransferData
 from polystyle.files.terminal_text import GARBLING, sanitized
-from polystyle.gram_cache import GramCache
 from polystyle.model_file import load_model, read_width, save_model
 from polystyle.style_names import MAX_NAME, check_style_name
 from polystyle.style_pack import load_style_pack
@@ -153,24 +152,6 @@ def test_an_old_file_stays_loadable(ground: Path) -> None:
 
 
 # ---- Weights and Gram matrices --------------------------------------------------------------
-
-
-def test_cached_grams_of_another_shape_or_with_nan_are_passed_over(
-    vgg: VGG16, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    cache = GramCache(vgg, ["relu1_2"])
-    image = torch.rand(3, 32, 32)
-    cache.write(image, {"relu1_2": torch.ones(64, 64)})
-    assert cache.read(image)["relu1_2"].shape == (64, 64)
-    for gram in (
-        torch.ones(64, 63),
-        torch.ones(1),
-        torch.ones(64, 64, dtype=torch.float64),
-        torch.full((64, 64), torch.nan),
-    ):
-        cache.write(image, {"relu1_2": gram})
-        assert cache.read(image) is None
 
 
 def test_weights_that_unpack_to_more_than_themselves_are_refused(tmp_path: Path) -> None:

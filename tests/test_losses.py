@@ -341,3 +341,24 @@ def test_layers_of_weight_zero_are_not_computed(vgg: VGG16) -> None:
     loss(*make_pictures(), torch.tensor([0, 1]))
     assert max(calls) == LAYERS["relu2_2"]
     assert not hasattr(loss, "gram_relu4_3")
+
+
+def test_paintings_of_one_size_together_have_the_gram_matrices_they_have_alone(
+    vgg: VGG16, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"wave": (32, 40), "sun": (32, 32), "sea": (32, 40), "sky": (48, 32)}
+    paintings = {name: torch.rand(3, *size) for name, size in sizes.items()}
+    loss, seen = PerceptualLoss(vgg), []
+    vgg.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+
+    def gram_matrices() -> dict[str, torch.Tensor]:
+        loss.set_style_images(paintings)
+        buffers = dict(loss.named_buffers())
+        return {name: grams.clone() for name, grams in buffers.items() if name.startswith("gram_")}
+
+    alone = gram_matrices()
+    monkeypatch.setattr("polystyle.losses.PIXELS_AT_ONCE", {"cpu": 2 * 32 * 40})
+    together = gram_matrices()
+    assert seen[4:] == [(2, 3, 32, 40), (1, 3, 32, 32), (1, 3, 48, 32)]
+    for name, grams in together.items():
+        assert (grams - alone[name]).norm() < 1e-6 * alone[name].norm()

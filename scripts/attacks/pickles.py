@@ -160,32 +160,3 @@ def try_pickles(ground: Path, tally: Tally, count: int, rng: random.Random) -> I
                 elif outcome.status != 1:
                     wrong = wrong or f"status {outcome.status}: it is not refused"
                 yield record(tally, f"{flavour} as {place}", wrong, "refused", outcome)
-
-
-def try_grams(ground: Path, tally: Tally, count: int, rng: random.Random) -> Iterator[str]:
-    """Cached Gram matrices that are pickles: they are passed over, and computed again."""
-    mark = ground / "marks" / "mark"
-    arguments = train_arguments("loss.vgg.weights=null")
-    with tempfile.TemporaryDirectory(dir=ground) as scratch:
-        folder = Path(scratch) / "here"
-        shutil.copytree(ground / "sound", folder)
-        weights = Path(torch.hub.get_dir()) / "checkpoints" / CHECKPOINT_NAME
-        if not weights.is_file():
-            return  # they are cached for true weights alone
-        (folder / "torch/hub/checkpoints").mkdir(parents=True)
-        shutil.copy(weights, folder / "torch/hub/checkpoints")
-        home = str(folder / "torch")
-        attempt("train", arguments, folder, TORCH_HOME=home)
-        [cached] = (folder / "torch/hub/polystyle_grams").iterdir()
-        sound = cached.read_bytes()
-        for flavour, data in list(pickles(mark).items())[:count]:
-            check_armed(flavour, data, mark)
-            cached.write_bytes(data)
-            outcome = attempt("train", arguments, folder, TORCH_HOME=home)
-            wrong = fault("train", outcome)
-            if mark.exists():
-                mark.rmdir()
-                wrong = "the mark is there: its code has run"
-            elif outcome.status or cached.read_bytes() != sound:
-                wrong = wrong or "they were not computed again"
-            yield record(tally, f"{flavour} as cached Grams", wrong, "passed over", outcome)

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from polystyle.device_cache import DeviceCache
 from polystyle.files.terminal_text import sanitized
 from polystyle.pictures import (
     Box,
@@ -32,7 +31,7 @@ from polystyle.pictures import (
     load_resized,
     silence_pillow,
 )
-from polystyle.prepared import PreparedPhoto, find_photos, is_prepared
+from polystyle.prepared import PreparedPhoto, find_photos
 from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.slurm import REQUEUE_SIGNAL
 from polystyle.style_names import PHOTO, check_style_name
@@ -117,7 +116,7 @@ def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> n
         check_sides(photo, width, height)
         return box(width, height), (size, size)
 
-    # Prepared photos are small as they are, and a `DeviceCache` of them has no reduced decoding.
+    # Prepared photos are small as they are: nothing is gained by a reduced decoding.
     spare = math.inf if isinstance(photo, PreparedPhoto) else 1
     return np.array(load_resized(photo, choose, spare))
 
@@ -183,34 +182,6 @@ class TrainingImages(Dataset):
             except PictureError as error:
                 self.skipped.add(error)
         raise ValueError(f"none of the photos can be used, {self.photos[index]} for one")
-
-
-class TrainingCrops(Dataset):
-    """The samples of `TrainingImages`, but for the pixels, which are in a `DeviceCache`:
-    ``{"photo": int, "box": [3] float32 (left, top, side), "flip": bool, "size": int (of the crop),
-    "style": int}``.
-    """
-
-    def __init__(
-        self, photos: Sequence[PreparedPhoto], num_styles: int, image_size: int, seed: int
-    ) -> None:
-        self.photos = photos
-        self.num_styles = num_styles
-        self.image_size = image_size
-        self.seed = seed
-        self.small_until = 0
-
-    def __getitem__(self, sample: int) -> dict[str, Tensor | int | bool]:
-        crop = RandomCrop.draw(self.seed, sample)
-        index = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
-        left, top, right, _ = crop.box(self.photos[index].width, self.photos[index].height)
-        return {
-            "photo": index,
-            "box": torch.tensor([left, top, right - left], dtype=torch.float32),
-            "flip": crop.flip,
-            "size": self.image_size // (2 if sample < self.small_until else 1),
-            "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
-        }
 
 
 def usable_cores() -> int:
@@ -279,8 +250,6 @@ class StyleTransferData(LightningDataModule):
         num_val_photos: how many of the held-out photos are used, at the most.
         seed: with the step, decides every batch.
         photo_row: one more style, the last: "photo", which paints the photo itself.
-        cache: "device" keeps all photos of a prepared set, decoded, in the memory of each device
-            and crops there; None reads them as they are needed.
         skipped_photos: where to list the photos that can't be used; see `SkippedPhotos`, whose
             `path` it is.
 
@@ -294,7 +263,7 @@ class StyleTransferData(LightningDataModule):
     Raises:
         FileNotFoundError: a folder that isn't there.
         ValueError: a folder without pictures, two paintings of one name, one named "photo", or no
-            style at all; a damaged prepared set, or a cache of photos that aren't prepared.
+            style at all; a damaged prepared set.
     """
 
     def __init__(
@@ -310,7 +279,6 @@ class StyleTransferData(LightningDataModule):
         num_val_photos: int = 4,
         seed: int = 0,
         photo_row: bool = False,
-        cache: str | None = None,
         skipped_photos: str | None = None,
     ) -> None:
         super().__init__()
@@ -333,13 +301,6 @@ class StyleTransferData(LightningDataModule):
             raise ValueError(f"data.small_share must be in [0, 1], not {small_share}")
         if small_share and image_size < 32:
             raise ValueError(f"half of data.image_size={image_size} is too small: 16 is the least")
-        if cache not in (None, "device"):
-            raise ValueError(f"data.cache must be null or device, not {cache}")
-        if cache and not is_prepared(Path(content_dir)):
-            raise ValueError(
-                f"data.cache=device needs a prepared set, and {content_dir} is none: make one "
-                f"with polystyle-prepare {content_dir} --output PREPARED"
-            )
         self.image_size = image_size
         self.style_size = style_size
         self.small_share = small_share
@@ -347,7 +308,6 @@ class StyleTransferData(LightningDataModule):
         self.num_workers = num_workers
         self.num_val_photos = num_val_photos
         self.seed = seed
-        self.cache = cache
         self.skipped = SkippedPhotos(Path(skipped_photos) if skipped_photos else None)
         # One process of them all tries the photos: see `prepare_data`.
         self.prepare_data_per_node = False
@@ -471,11 +431,11 @@ class StyleTransferData(LightningDataModule):
         return [self.image_size // 2] * (self.small_share > 0) + [self.image_size]
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `TrainingImages`, or of `TrainingCrops` if the photos are on the device, from
-        the trainer's step on, without end. `on_after_batch_transfer` finishes them.
+        """Batches of `TrainingImages`, from the trainer's step on, without end.
+        `on_after_batch_transfer` finishes them.
 
         Raises:
-            ValueError: see `StepSampler` and `DeviceCache`.
+            ValueError: see `StepSampler`.
         """
         trainer = self.trainer
         sampler = StepSampler(
@@ -486,19 +446,10 @@ class StyleTransferData(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        if self.cache:
-            self.device_cache = DeviceCache(
-                self.train_paths, trainer.strategy.root_device, trainer.global_rank == 0
-            )
-            samples = TrainingCrops(
-                self.train_paths, len(self.style_names), self.image_size, self.seed
-            )
-            workers = 0  # there is nothing to load
-        else:
-            samples = self.training_images
-            workers = self.num_workers
-            if workers is None:
-                workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
+        samples = self.training_images
+        workers = self.num_workers
+        if workers is None:
+            workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
         small_steps = round(self.small_share * trainer.max_steps)
         samples.small_until = small_steps * trainer.accumulate_grad_batches * self.batch_size
         return DataLoader(
@@ -511,26 +462,14 @@ class StyleTransferData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def on_before_batch_transfer(
-        self, batch: dict[str, Tensor], dataloader_idx: int = 0
-    ) -> dict[str, Tensor]:
-        """The size of a batch's crops is read before the device has it: nobody waits."""
-        if "size" in batch:
-            self.crop_size = int(batch["size"][0])
-        return {name: values for name, values in batch.items() if name != "size"}
-
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
         """What is quicker on the device: pixels to ``"content": [B, 3, image_size, image_size]``
-        float32 in [0, 1], after they were cropped there if that is where the photos are. Photos
-        travel as bytes: a quarter of the floats."""
-        if "pixels" in batch:
-            content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
-        elif "photo" in batch:
-            content = self.device_cache.crop(batch, self.crop_size)
-        else:
+        float32 in [0, 1]. Photos travel as bytes: a quarter of the floats."""
+        if "pixels" not in batch:
             return batch
+        content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
         return {"content": content, "style": batch["style"]}
 
     def samples(self, batch: int) -> list[tuple[str, Openable]]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from polystyle.gram_cache import GramCache
 from polystyle.vgg import VGG16, check_layers
 
 # Of paintings of one size that go through VGG together: two gigabytes of features. One painting at
@@ -188,20 +187,16 @@ class PerceptualLoss(nn.Module):
         self.photo_style = unpainted[0] if unpainted else None
 
     def style_grams(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Gram matrices ``[C, C]`` by layer, for each painting: from the disk, or computed."""
+        """Gram matrices ``[C, C]`` by layer, for each painting."""
         device = self.vgg.pixel_mean.device
-        cache = None if self.vgg.is_random else GramCache(self.vgg, self.style_weights)
-        grams = [cache.read(image) if cache else None for image in images]
-        missing: dict[torch.Size, list[int]] = {}
+        grams: list[dict[str, Tensor]] = [{} for _ in images]
+        by_shape: dict[torch.Size, list[int]] = {}
         for index, image in enumerate(images):
-            if grams[index] is None:
-                missing.setdefault(image.shape, []).append(index)
+            by_shape.setdefault(image.shape, []).append(index)
         # cuDNN would search for its fastest convolutions anew for each size of painting.
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
-        with tqdm(
-            total=sum(map(len, missing.values())), desc="Paintings", disable=None, leave=False
-        ) as progress:
-            for (_, height, width), same_size in missing.items():
+        with tqdm(total=len(images), desc="Paintings", disable=None, leave=False) as progress:
+            for (_, height, width), same_size in by_shape.items():
                 count = max(1, PIXELS_AT_ONCE.get(device.type, 0) // (height * width))
                 for start in range(0, len(same_size), count):
                     batch = same_size[start : start + count]
@@ -210,8 +205,6 @@ class PerceptualLoss(nn.Module):
                     each = {layer: gram_matrix(tapped) for layer, tapped in features.items()}
                     for place, index in enumerate(batch):
                         grams[index] = {layer: gram[place] for layer, gram in each.items()}
-                        if cache:
-                            cache.write(images[index], grams[index])
                     progress.update(len(batch))
         torch.backends.cudnn.benchmark = benchmark
         return grams

@@ -27,7 +27,6 @@ examples:
   polystyle-prepare photos/ --output prepared/
   polystyle-prepare photos/ --output prepared-512/ --size 512
   polystyle-train data.content_dir=prepared/ data.style_dir=paintings/
-  polystyle-train data.content_dir=prepared/ data.style_dir=paintings/ data.cache=device
 """
 
 QUALITY = 92
