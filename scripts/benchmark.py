@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses import gram_matrix
 from polystyle.model_file import Model
 from polystyle.module import MultiStyleModule, channels_last

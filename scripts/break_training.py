@@ -40,7 +40,7 @@ from kill_training import (
 )
 from tqdm import tqdm
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 
 IN_NAMESPACE = "POLYSTYLE_IN_MOUNT_NAMESPACE"
 NAMESPACE = ("unshare", "--map-root-user", "--mount")

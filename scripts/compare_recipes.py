@@ -17,7 +17,7 @@ import torch
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.module import MultiStyleModule, channels_last
 from polystyle.train import best_precision

@@ -482,8 +482,8 @@ def status(field: str) -> float:
 
 def read_all(paths: list[str], uses: list[str]) -> None:
     """Read each file as polystyle does; prints a line of JSON for each."""
-    from polystyle.data import load_painting, load_square, middle_square
-    from polystyle.pictures import PictureError, load_image, silence_pillow
+    from polystyle.data.images import PictureError, load_image, silence_pillow
+    from polystyle.data.samples import load_painting, load_square, middle_square
 
     silence_pillow()
     reads = {

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from polystyle.data import to_float
+from polystyle.data.images import load_image
+from polystyle.data.samples import to_float
 from polystyle.model_file import load_model
-from polystyle.pictures import load_image
 from polystyle.style_names import find_style
 from polystyle.video import smoothed_statistics
 

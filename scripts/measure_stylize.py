@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from polystyle.bands import paint_in_bands
-from polystyle.data import to_float
+from polystyle.data.images import load_image
+from polystyle.data.samples import to_float
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import load_model
 from polystyle.painter import Painter, resized
-from polystyle.pictures import load_image
 from polystyle.style_names import PHOTO
 from polystyle.vgg import VGG16
 

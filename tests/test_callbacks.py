@@ -28,7 +28,7 @@ from polystyle.callbacks import (
     StylizedGrid,
 )
 from polystyle.checkpoints import CheckpointFiles, read_checkpoint
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import load_model
 from polystyle.module import MultiStyleModule

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 from training import make_folders, run, train_command
 
-from polystyle.data import StyleTransferData, load_painting, load_square, middle_square
+from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.images import PictureError, list_images, load_image, to_rgb
+from polystyle.data.samples import load_painting, load_square, middle_square
+from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import GARBLING
-from polystyle.pictures import PictureError, list_images, load_image, to_rgb
-from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_damaged_images.py"
 
@@ -170,7 +171,7 @@ def test_what_we_have_no_permission_for_is_listed_and_refused(tmp_path: Path) ->
         (tmp_path / "photos" / name).chmod(mode)
     program = (
         "import os, sys; from pathlib import Path; from PIL import Image\n"
-        "from polystyle.pictures import PictureError, list_images, load_image\n"
+        "from polystyle.data.images import PictureError, list_images, load_image\n"
         "Image.init()  # everything is imported\n"
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)  # nobody\n"
         "os.chdir(sys.argv[1])\n"
@@ -247,7 +248,7 @@ def test_formats_that_need_much_memory_may_have_fewer_pixels(
 def test_a_picture_is_converted_in_bands(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = script.drawn(script.random.Random(0), mode)
     whole = to_rgb(image)
-    monkeypatch.setattr("polystyle.pictures.BAND_PIXELS", 3 * image.width)
+    monkeypatch.setattr("polystyle.data.images.BAND_PIXELS", 3 * image.width)
     assert to_rgb(image).tobytes() == whole.tobytes()
     assert np.ptp(np.asarray(whole)) > 50
 
@@ -345,7 +346,7 @@ def test_a_run_that_goes_on_tries_again_what_was_listed(
     assert start() == {"photo1", "photo2"}
     (photos / "photo1.png").write_bytes((photos / "photo3.png").read_bytes())
     # Also where a sample would not have met them.
-    monkeypatch.setattr("polystyle.data.MOST_TRIED", 0)
+    monkeypatch.setattr("polystyle.data.datamodule.MOST_TRIED", 0)
     assert start() == {"photo2"}
 
 
@@ -389,7 +390,7 @@ def test_of_many_photos_a_sample_is_tried_that_the_seed_draws(
     photos, _ = folders
     for path in photos.iterdir():
         path.write_bytes(b"")
-    monkeypatch.setattr("polystyle.data.MOST_TRIED", 4)
+    monkeypatch.setattr("polystyle.data.datamodule.MOST_TRIED", 4)
 
     def tried(seed: int) -> set[str]:
         data = StyleTransferData(str(photos), None, image_size=16, photo_row=True, seed=seed)

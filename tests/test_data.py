@@ -18,9 +18,11 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from polystyle.data import RandomCrop, StepSampler, StyleTransferData, TrainingImages, is_held_out
-from polystyle.pictures import list_images, load_image, stored_box
-from polystyle.skipped_photos import SkippedPhotos
+from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.draws import RandomCrop, StepSampler, is_held_out
+from polystyle.data.images import list_images, load_image, stored_box
+from polystyle.data.samples import TrainingImages
+from polystyle.data.skipped_photos import SkippedPhotos
 
 # More workers than this machine may have processors.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -480,7 +482,7 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     path.write_bytes(b"broken")
     # A file, because workers' records don't come back to this process.
     handler = logging.FileHandler(tmp_path / "log")
-    log = logging.getLogger("polystyle.skipped_photos")
+    log = logging.getLogger("polystyle.data.skipped_photos")
     log.addHandler(handler)
     listed = tmp_path / "skipped_photos.txt"
     try:

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training import ONE_THREAD, make_folders, train_command
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.files.terminal_text import GARBLING, sanitized
 from polystyle.model_file import load_model, read_width, save_model
 from polystyle.style_names import MAX_NAME, check_style_name

@@ -11,7 +11,7 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
 from training import load_checkpoint, make_folders
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.model_file import Model
 from polystyle.module import MultiStyleModule, is_varied

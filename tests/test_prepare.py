@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from polystyle import prepared
-from polystyle.data import StyleTransferData
-from polystyle.pictures import load_image
+from polystyle.data import prepared_set as prepared
+from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.images import load_image
+from polystyle.data.prepared_set import INDEX, find_photos, is_prepared, read_prepared
 from polystyle.prepare import encode_photo, main, prepare
-from polystyle.prepared import INDEX, find_photos, is_prepared, read_prepared
 
 COLOUR = (200, 100, 50)
 

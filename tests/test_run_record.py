@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from training import TINY, make_folders
 
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.fingerprint import data_fingerprint
 from polystyle.prepare import prepare
-from polystyle.run_record import data_fingerprint, differences, write_record
+from polystyle.run_record import differences, write_record
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from training import make_folders, run, train_command
 
 from polystyle.callbacks import ImagesPerSecond, ProgressBar, StopOnSignal
 from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
-from polystyle.data import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses import PerceptualLoss
 from polystyle.module import MultiStyleModule
 from polystyle.transformer_net import TransformerNet

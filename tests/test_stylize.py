@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageCms
 from test_video import read_frames, read_sounds, write_clip
 
-from polystyle.data import to_float
+from polystyle.data.images import load_image
+from polystyle.data.samples import to_float
 from polystyle.model_file import Model, save_model
 from polystyle.painter import Painter
-from polystyle.pictures import load_image
 from polystyle.stylize import main
 from polystyle.transformer_net import TransformerNet
 

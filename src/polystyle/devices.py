@@ -43,7 +43,7 @@ def share_run_name() -> None:
 
 def check_devices(trainer: "Trainer", batch_size: int) -> None:
     """Raises ValueError if a run can't go on that many devices."""
-    from polystyle.data import StepSampler
+    from polystyle.data.draws import StepSampler
 
     StepSampler(batch_size, world_size=trainer.world_size)
     if (

@@ -135,7 +135,7 @@ def evaluate(
     """
     import torch
 
-    from polystyle.data import StyleTransferData
+    from polystyle.data.datamodule import StyleTransferData
     from polystyle.losses import PerceptualLoss
     from polystyle.model_file import load_model
     from polystyle.painter import find_device

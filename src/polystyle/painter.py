@@ -14,9 +14,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_i
 from tqdm import tqdm
 
 from polystyle.bands import paint_in_bands
+from polystyle.data.images import to_rgb
 from polystyle.files.terminal_text import sanitized
 from polystyle.model_file import Model
-from polystyle.pictures import to_rgb
 from polystyle.style_names import PHOTO, find_style
 from polystyle.transformer_net import MIN_SIDE, TransformerNet
 

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from polystyle.callbacks import StylizedGrid
 
 if TYPE_CHECKING:
-    from polystyle.data import StyleTransferData
+    from polystyle.data.datamodule import StyleTransferData
     from polystyle.module import MultiStyleModule
 
 try:

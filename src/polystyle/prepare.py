@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polystyle.pictures import Box, Openable, Size
-    from polystyle.prepared import EncodedPhoto
+    from polystyle.data.images import Box, Openable, Size
+    from polystyle.data.prepared_set import EncodedPhoto
 
 # Pillow is imported where it is needed, so that --help answers at once.
 
@@ -69,13 +69,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def prepare(photos: Path, output: Path, size: int) -> None:
-    """Make a prepared set of a folder of photos, whole or not at all; see `polystyle.prepared`.
+    """Make a prepared set of a folder of photos, whole or not at all.
+
+    See `polystyle.data.prepared_set`.
 
     Raises:
         FileNotFoundError, ValueError: no photos, or none that can be read; a size below 16.
         FileExistsError: there is something in the output folder.
     """
-    from polystyle.prepared import find_photos, write_prepared
+    from polystyle.data.prepared_set import find_photos, write_prepared
 
     if size < 16:
         raise ValueError(f"--size must be at least 16, not {size}")
@@ -122,7 +124,7 @@ def encoded_photos(found: "dict[str, Openable]", size: int) -> "Iterator[Encoded
 
 
 def begin_worker() -> None:
-    from polystyle.pictures import silence_pillow
+    from polystyle.data.images import silence_pillow
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -131,8 +133,8 @@ def begin_worker() -> None:
 
 def encode_photo(named_photo: "tuple[str, Openable]", size: int) -> "EncodedPhoto | str":
     """A photo as it is stored, or why it can't be."""
-    from polystyle.pictures import PictureError, check_sides, load_resized
-    from polystyle.prepared import EncodedPhoto
+    from polystyle.data.images import PictureError, check_sides, load_resized
+    from polystyle.data.prepared_set import EncodedPhoto
 
     name, photo = named_photo
 

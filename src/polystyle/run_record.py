@@ -1,10 +1,9 @@
 """What a run is, on record in its folder: versions, configuration, a fingerprint of its data. A run
 that goes on is compared with it."""
 
-import hashlib
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from polystyle.data.fingerprint import data_fingerprint
 from polystyle.files.atomic_file import atomic_write
-from polystyle.prepared import PreparedPhoto
 
 if TYPE_CHECKING:
-    from polystyle.data import StyleTransferData
+    from polystyle.data.datamodule import StyleTransferData
 
 PACKAGES = ("polystyle", "torch", "torchvision", "lightning", "pillow", "numpy")
 
@@ -30,32 +29,6 @@ FREE = (
 )
 # Of the trainer's, these are not.
 FIXED = ("trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val")
-
-
-def data_fingerprint(data: "StyleTransferData") -> dict[str, Any]:
-    """What tells one set of photos and paintings from another: for photos their paths in the
-    folder and sizes in bytes (to read them all would take minutes), for paintings their bytes."""
-    return {
-        "photos to train on": photos_fingerprint(data.train_paths, Path(data.content_dir)),
-        "held-out photos": photos_fingerprint(data.val_paths, Path(data.content_dir)),
-        "paintings": {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for name, path in data.style_paths.items()
-        },
-    }
-
-
-def photos_fingerprint(photos: Sequence[Path | PreparedPhoto], folder: Path) -> dict[str, Any]:
-    digest, total = hashlib.sha256(), 0
-    for photo in photos:
-        if isinstance(photo, PreparedPhoto):
-            name, size = photo.name, photo.num_bytes
-        else:
-            name = photo.relative_to(folder).as_posix()
-            size = photo.lstat().st_size  # also of a link that leads nowhere
-        digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
-        total += size
-    return {"count": len(photos), "bytes": total, "sha256": digest.hexdigest()}
 
 
 def versions() -> dict[str, str]:

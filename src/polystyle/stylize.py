@@ -175,10 +175,10 @@ def stylize(args: argparse.Namespace) -> int:
     Raises:
         OSError, ValueError: what makes all of it impossible, in one line.
     """
+    from polystyle.data.images import silence_pillow
     from polystyle.files.terminal_text import sanitized
     from polystyle.model_file import load_model
     from polystyle.painter import Painter
-    from polystyle.pictures import silence_pillow
 
     silence_pillow()  # large photos are what --tile is for
 
@@ -228,7 +228,7 @@ def find_sources(photos: list[str]) -> list[Path]:
     Raises:
         FileNotFoundError, ValueError: a pattern that matches nothing, a folder without pictures.
     """
-    from polystyle.pictures import list_images
+    from polystyle.data.images import list_images
 
     sources = []
     for photo in photos:
@@ -262,7 +262,7 @@ class Easel:
     """
 
     def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
-        from polystyle.pictures import load_image
+        from polystyle.data.images import load_image
         from polystyle.style_names import PHOTO
 
         self.painter = painter
@@ -304,7 +304,7 @@ class Easel:
         Raises:
             OSError, ValueError: it can't be read or painted.
         """
-        from polystyle.pictures import load_image
+        from polystyle.data.images import load_image
 
         if source.suffix.lower() in VIDEO_SUFFIXES:
             self.paint_video(source)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
-    from polystyle.data import StyleTransferData
+    from polystyle.data.datamodule import StyleTransferData
     from polystyle.model_file import Model
     from polystyle.module import MultiStyleModule
 

@@ -4,8 +4,8 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+from polystyle.data.images import PictureError
 from polystyle.files.terminal_text import sanitized
-from polystyle.pictures import PictureError
 
 log = logging.getLogger(__name__)
 

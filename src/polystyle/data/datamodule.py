@@ -1,38 +1,37 @@
 """Photos and paintings: from folders of files to batches that are functions of (seed, step)."""
 
-import hashlib
 import logging
-import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from polystyle.files.terminal_text import sanitized
-from polystyle.pictures import (
-    Box,
-    Openable,
-    PictureError,
-    Size,
-    check_sides,
-    list_images,
-    load_resized,
-    silence_pillow,
+from polystyle.data.draws import (
+    PHOTO_STREAM,
+    STYLE_STREAM,
+    TRIAL_STREAM,
+    StepSampler,
+    draw,
+    is_held_out,
+    permutation,
 )
-from polystyle.prepared import PreparedPhoto, find_photos
-from polystyle.skipped_photos import MOST_NAMED, SkippedPhotos
+from polystyle.data.images import Openable, PictureError, list_images, silence_pillow
+from polystyle.data.prepared_set import find_photos
+from polystyle.data.samples import (
+    TrainingImages,
+    load_painting,
+    load_square,
+    middle_square,
+    to_float,
+)
+from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
+from polystyle.files.terminal_text import sanitized
 from polystyle.slurm import REQUEUE_SIGNAL
 from polystyle.style_names import PHOTO, check_style_name
 
@@ -41,8 +40,6 @@ log = logging.getLogger(__name__)
 # Worker processes of a loader, if nobody says how many.
 MOST_WORKERS = 16
 
-# One stream of random numbers for each thing that is drawn.
-PHOTO_STREAM, STYLE_STREAM, CROP_STREAM, TRIAL_STREAM = range(4)
 
 # Photos in a step, and pixels on a side. More would fit nowhere, and it would take minutes to find
 # that out.
@@ -50,138 +47,6 @@ MOST_PHOTOS, MOST_PIXELS = 2**16, 2**14
 
 # How many photos are read before a run starts, to see whether most can be used.
 MOST_TRIED = 512
-
-# How many times longer than wide a painting may be. The longest scrolls are 30.
-LONGEST_PAINTING = 100
-
-to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-
-
-def is_held_out(name: str, fraction: float) -> bool:
-    """Whether a photo is for validation. Its name alone decides: adding photos moves no other."""
-    digest = hashlib.sha256(os.fsencode(name)).digest()
-    return int.from_bytes(digest[:8], "big") < fraction * 2**64
-
-
-@lru_cache(maxsize=8)
-def permutation(seed: int, stream: int, turn: int, size: int) -> np.ndarray:
-    return np.random.default_rng([seed, stream, turn]).permutation(size)
-
-
-def draw(seed: int, stream: int, sample: int, size: int) -> int:
-    """The sample-th of an endless row of shuffles of ``range(size)``: each comes equally often."""
-    turn, place = divmod(sample, size)
-    return int(permutation(seed, stream, turn, size)[place])
-
-
-class RandomCrop(NamedTuple):
-    """Where to crop whatever photo comes, as numbers from 0 to 1, and whether to flip it."""
-
-    area: float
-    across: float
-    down: float
-    flip: bool
-
-    @classmethod
-    def draw(cls, seed: int, sample: int) -> "RandomCrop":
-        area, across, down, coin = np.random.default_rng([seed, CROP_STREAM, sample]).random(4)
-        return cls(area, across, down, bool(coin < 0.5))
-
-    def box(self, width: int, height: int) -> Box:
-        """A square of 25 to 100 % of a photo's area, or as much as it has room for."""
-        largest = min(width, height)
-        most = largest**2 / (width * height)
-        least = min(0.25, most)
-        share = least + self.area * (most - least)
-        side = min(largest, math.sqrt(share * width * height))
-        left, top = self.across * (width - side), self.down * (height - side)
-        # Not outside the photo by a rounding.
-        return left, top, min(left + side, width), min(top + side, height)
-
-
-def middle_square(width: int, height: int) -> Box:
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
-
-
-def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> np.ndarray:
-    """A square part of a photo, ``[size, size, 3]`` uint8.
-
-    Raises:
-        PictureError: it can't be read, or is too small.
-    """
-
-    def choose(width: int, height: int) -> tuple[Box, Size]:
-        check_sides(photo, width, height)
-        return box(width, height), (size, size)
-
-    # Prepared photos are small as they are: nothing is gained by a reduced decoding.
-    spare = math.inf if isinstance(photo, PreparedPhoto) else 1
-    return np.array(load_resized(photo, choose, spare))
-
-
-def load_painting(path: Path, size: int) -> Tensor:
-    """A painting, ``[3, h, w]`` float32 in [0, 1], the shorter side `size`.
-
-    Raises:
-        PictureError: it can't be read, or is too small, or too long.
-    """
-
-    def whole(width: int, height: int) -> tuple[Box, Size]:
-        check_sides(path, width, height)
-        shorter, longer = sorted((width, height))
-        if longer > LONGEST_PAINTING * shorter:
-            raise PictureError(
-                path, f"is {width} x {height} pixels: more than {LONGEST_PAINTING} to 1"
-            )
-        return (0, 0, width, height), (size * width // shorter, size * height // shorter)
-
-    return to_float(load_resized(path, whole, spare=2))
-
-
-class TrainingImages(Dataset):
-    """Endless training samples; sample i is a pure function of (seed, i).
-
-    Each is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25 to
-    100 % of a photo, flipped half of the time, and the style to paint it in. Of the samples before
-    `small_until` the crop is half as large. A photo that can't be used is put on a list, and the
-    next usable one takes its place.
-    """
-
-    def __init__(
-        self,
-        photos: Sequence[Openable],
-        num_styles: int,
-        image_size: int,
-        seed: int,
-        skipped: SkippedPhotos,
-    ) -> None:
-        self.photos = photos
-        self.num_styles = num_styles
-        self.image_size = image_size
-        self.seed = seed
-        self.skipped = skipped
-        self.small_until = 0
-
-    def __getitem__(self, sample: int) -> dict[str, Tensor | int]:
-        crop = RandomCrop.draw(self.seed, sample)
-        first = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
-        size = self.image_size // (2 if sample < self.small_until else 1)
-        pixels = torch.from_numpy(self.usable_square(first, crop, size))
-        return {
-            "pixels": pixels.flip(1) if crop.flip else pixels,
-            "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
-        }
-
-    def usable_square(self, index: int, crop: RandomCrop, size: int) -> np.ndarray:
-        for candidate in range(index, index + len(self.photos)):
-            candidate %= len(self.photos)
-            try:
-                return load_square(self.photos[candidate], crop.box, size)
-            except PictureError as error:
-                self.skipped.add(error)
-        raise ValueError(f"none of the photos can be used, {self.photos[index]} for one")
 
 
 def usable_cores() -> int:
@@ -201,35 +66,6 @@ def some_of(errors: list[PictureError]) -> str:
     named = "; ".join(map(str, errors[:MOST_NAMED]))
     more = len(errors) - MOST_NAMED
     return f"{named}; and {more} more" if more > 0 else named
-
-
-class StepSampler(Sampler[int]):
-    """Sample numbers for one of several devices, endlessly, from a given step on.
-
-    Step t of all devices together is samples t x batch_size to (t + 1) x batch_size - 1; device
-    `rank` of `world_size` takes its slice of them.
-
-    Raises:
-        ValueError: the batch can't be shared equally.
-    """
-
-    def __init__(
-        self, batch_size: int, start_step: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
-        if batch_size % world_size:
-            raise ValueError(
-                f"data.batch_size={batch_size} is for all devices together and does not divide by "
-                f"the {world_size} there are"
-            )
-        self.batch_size = batch_size
-        self.start_step = start_step
-        self.rank = rank
-        self.share = batch_size // world_size
-
-    def __iter__(self) -> Iterator[int]:
-        for step in count(self.start_step):
-            first = step * self.batch_size + self.rank * self.share
-            yield from range(first, first + self.share)
 
 
 class StyleTransferData(LightningDataModule):

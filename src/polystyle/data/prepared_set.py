@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from polystyle.pictures import LEAST_SIDE, list_images
+from polystyle.data.images import LEAST_SIDE, list_images
 
 INDEX = "prepared.json"
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels

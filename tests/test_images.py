@@ -13,8 +13,8 @@ from make_damaged_images import chunk, encoded, png
 from PIL import Image, features
 from PIL.Image import Resampling
 
-from polystyle import pictures
-from polystyle.pictures import list_images, load_image, load_resized, to_rgb
+from polystyle.data import images as pictures
+from polystyle.data.images import list_images, load_image, load_resized, to_rgb
 
 COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
