@@ -38,13 +38,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses import gram_matrix
-from polystyle.model_file import Model
+from polystyle.losses.perceptual_loss import gram_matrix
+from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule, channels_last
+from polystyle.networks.model_file import Model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painter import Painter
 from polystyle.train import best_precision
-from polystyle.transformer_net import TransformerNet
-from polystyle.vgg import VGG16
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 MATRIX_SIZE = 4096
@@ -197,9 +197,9 @@ class PublishedStep:
         return F.interpolate(x, scale_factor=factor, mode="nearest")
 
     def losses(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Content and style loss ``[B]``, relative as in `polystyle.losses`."""
+        """Content and style loss ``[B]``, relative as in `polystyle.losses.perceptual_loss`."""
         # Ours is made for channels-last maps, and would leave this step half in that layout.
-        with patch("polystyle.transformer_net.upsample_nearest", self.upsample):
+        with patch("polystyle.networks.transformer_net.upsample_nearest", self.upsample):
             stylized = self.vgg(self.net(content, style), STYLE_LAYERS)
         photo = self.vgg(content, STYLE_LAYERS)["relu3_3"]
         content_loss = (stylized["relu3_3"] - photo).square().sum((1, 2, 3))

@@ -18,10 +18,10 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses import PerceptualLoss
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule, channels_last
 from polystyle.train import best_precision
-from polystyle.vgg import VGG16
 
 # What each has beyond the one before it; the last is experiment=fast.
 RECIPES = {

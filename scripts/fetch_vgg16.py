@@ -7,7 +7,7 @@ import argparse
 import logging
 import sys
 
-from polystyle.vgg import find_weights, read_weights
+from polystyle.losses.vgg_weights import find_weights, read_weights
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
-from polystyle.model_file import load_model
+from polystyle.networks.model_file import load_model
 from polystyle.style_names import find_style
 from polystyle.video import smoothed_statistics
 

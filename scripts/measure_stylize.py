@@ -18,11 +18,11 @@ from torch import Tensor
 from polystyle.bands import paint_in_bands
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
-from polystyle.losses import PerceptualLoss
-from polystyle.model_file import load_model
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
+from polystyle.networks.model_file import load_model
 from polystyle.painter import Painter, resized
 from polystyle.style_names import PHOTO
-from polystyle.vgg import VGG16
 
 
 def main() -> None:

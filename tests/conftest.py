@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torchvision.models import vgg16
 from training import make_folders
 
-from polystyle.vgg import LAYERS, VGG16, load_weights
+from polystyle.losses.vgg import VGG16
+from polystyle.losses.vgg_weights import LAYERS, load_weights
 
 # On a busy machine all is slow.
 settings.register_profile(

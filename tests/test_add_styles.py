@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from training import load_checkpoint, make_folders, run, train_command
 
-from polystyle.model_file import Model, load_model, save_model
+from polystyle.networks.model_file import Model, load_model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.train import load_base, train
-from polystyle.transformer_net import TransformerNet
 
 ADD = (
     "experiment=add_styles",

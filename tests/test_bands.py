@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import polystyle.bands
 from polystyle.bands import Bands, paint_in_bands
-from polystyle.transformer_net import ConvNorm, TransformerNet
+from polystyle.networks.transformer_net import ConvNorm, TransformerNet
 
 
 def make_net(dtype: torch.dtype = torch.float64) -> TransformerNet:

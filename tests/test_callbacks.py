@@ -29,10 +29,10 @@ from polystyle.callbacks import (
 )
 from polystyle.checkpoints import CheckpointFiles, read_checkpoint
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses import PerceptualLoss
-from polystyle.model_file import load_model
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule
-from polystyle.vgg import VGG16
+from polystyle.networks.model_file import load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIDE = 32

@@ -9,7 +9,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 
 KINDS = ("index", "mix", "map")
 INDEX = torch.tensor([2, 0])

@@ -10,9 +10,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from training import TINY, make_folders
 
-from polystyle.model_file import Model, save_model
+from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.train import explain, train
-from polystyle.transformer_net import TransformerNet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))

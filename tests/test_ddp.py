@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.devices import check_devices, is_first_process
-from polystyle.model_file import load_model
+from polystyle.networks.model_file import load_model
 
 # Three styles and two photos to a device: no device sees all styles of a step.
 BATCH = ("data.batch_size=4", "data.num_workers=0", "trainer.precision=32-true")

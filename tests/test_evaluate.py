@@ -23,10 +23,10 @@ from training import ONE_THREAD, TINY, make_folders
 from polystyle.contact_sheet import GAP
 from polystyle.evaluate import evaluate, main, optimise_pixels, set_ways
 from polystyle.evaluation_report import Judged, answers, paired_difference, sheet, table, verdict
-from polystyle.model_file import Model, save_model
+from polystyle.losses.vgg import VGG16
+from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO
-from polystyle.transformer_net import TransformerNet
-from polystyle.vgg import VGG16
 
 STYLE_NAMES = ["dots", "haze", "rust"]
 STEPS = 4
@@ -45,7 +45,7 @@ def one_vgg(monkeypatch: pytest.MonkeyPatch, built_vgg: VGG16) -> None:
                     made.features[index] = nn.AvgPool2d(2)
         return made
 
-    monkeypatch.setattr("polystyle.vgg.VGG16", make)
+    monkeypatch.setattr("polystyle.losses.vgg.VGG16", make)
 
 
 def make_net(num_styles: int = 3, seed: int = 0) -> TransformerNet:
@@ -172,7 +172,7 @@ def test_the_header_tells_the_sizes_of_a_network_outside_of_its_run(
     monkeypatch: pytest.MonkeyPatch,
     built_vgg: VGG16,
 ) -> None:
-    monkeypatch.setattr("polystyle.vgg.VGG16", lambda *_, **__: copy.deepcopy(built_vgg))
+    monkeypatch.setattr("polystyle.losses.vgg.VGG16", lambda *_, **__: copy.deepcopy(built_vgg))
     photos, paintings = make_folders(tmp_path)
     model = tmp_path / "sent" / "model.safetensors"
     training = {"image_size": 24, "style_size": 20, "style_weight": 3.0}

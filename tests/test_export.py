@@ -17,8 +17,8 @@ from torch import Tensor
 
 import polystyle.export
 from polystyle.export import compare, export, main, to_onnx
-from polystyle.model_file import Model, fingerprint, save_model
-from polystyle.transformer_net import TransformerNet
+from polystyle.networks.model_file import Model, fingerprint, save_model
+from polystyle.networks.transformer_net import TransformerNet
 
 STYLE_NAMES = ["wave", "Æble & pære", "candy"]
 

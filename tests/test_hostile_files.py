@@ -27,10 +27,11 @@ from training import ONE_THREAD, make_folders, train_command
 
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.files.terminal_text import GARBLING, sanitized
-from polystyle.model_file import load_model, read_width, save_model
+from polystyle.losses.vgg import VGG16
+from polystyle.losses.vgg_weights import read_weights
+from polystyle.networks.model_file import load_model, read_width, save_model
+from polystyle.networks.style_pack import load_style_pack
 from polystyle.style_names import MAX_NAME, check_style_name
-from polystyle.style_pack import load_style_pack
-from polystyle.vgg import VGG16, read_weights
 
 # The text of a header, of 32 MB at the most, becomes somewhat more in memory.
 MOST_MEGABYTES = 300

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from polystyle.model_file import FORMAT_VERSION, Model, fingerprint, load_model, save_model
+from polystyle.networks.model_file import FORMAT_VERSION, Model, fingerprint, load_model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO, find_style
-from polystyle.transformer_net import TransformerNet
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
 JPEG = BytesIO()

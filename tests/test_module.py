@@ -12,11 +12,11 @@ from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
 from training import load_checkpoint, make_folders
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses import PerceptualLoss
-from polystyle.model_file import Model
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule, is_varied
-from polystyle.transformer_net import TransformerNet
-from polystyle.vgg import VGG16
+from polystyle.networks.model_file import Model
+from polystyle.networks.transformer_net import TransformerNet
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",

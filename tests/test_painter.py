@@ -21,9 +21,9 @@ from tqdm import tqdm
 import polystyle
 import polystyle.painter
 from polystyle.data.images import load_image, to_rgb
-from polystyle.model_file import Model, save_model
+from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painter import Painter, region_map, resized
-from polystyle.transformer_net import TransformerNet
 
 NAMES = ["wave", "candy", "mosaic", "photo"]
 

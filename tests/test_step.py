@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training import make_folders, run, train_command
 
 from polystyle.callbacks import ImagesPerSecond, ProgressBar, StopOnSignal
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses import PerceptualLoss
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule
-from polystyle.transformer_net import TransformerNet
-from polystyle.vgg import VGG16
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.transformer_net import TransformerNet
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",

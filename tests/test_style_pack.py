@@ -13,9 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from polystyle.model_file import Model, fingerprint, save_model
-from polystyle.style_names import check_style_name
-from polystyle.style_pack import (
+from polystyle.networks.model_file import Model, fingerprint, save_model
+from polystyle.networks.style_pack import (
     FORMAT_VERSION,
     StylePack,
     extract_style,
@@ -24,7 +23,8 @@ from polystyle.style_pack import (
     merge_style,
     save_style_pack,
 )
-from polystyle.transformer_net import TransformerNet
+from polystyle.networks.transformer_net import TransformerNet
+from polystyle.style_names import check_style_name
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
 

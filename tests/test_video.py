@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from polystyle import video
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
-from polystyle.transformer_net import TransformerNet
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.video import RunningStatistics, VideoReader, smoothed_statistics, stylize_video
 
 av = pytest.importorskip("av")

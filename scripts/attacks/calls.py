@@ -13,7 +13,7 @@ from PIL import Image
 
 from attacks.commands import Outcome, Tally, megabytes, record
 from polystyle.files.terminal_text import GARBLING
-from polystyle.model_file import load_model
+from polystyle.networks.model_file import load_model
 from polystyle.painter import Painter
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from attacks.commands import Tally, attempt, fault, record
 from attacks.ground import train_arguments
-from polystyle.vgg import random_weights
+from polystyle.losses.vgg_weights import random_weights
 
 VALUES = (
     *("null", "true", "-1", "0", "1", "2", "0.5", "-0.5", "1e-30", "1e30", "1e400", "nan", "inf"),
@@ -39,7 +39,7 @@ def try_config(ground: Path, tally: Tally, count: int, rng: random.Random) -> It
     known = [key for key in known if key not in ("trainer.devices", "trainer.num_nodes")]
     # Seconds of random numbers, which every fork would draw anew.
     weights = random_weights()
-    import_module("polystyle.vgg").random_weights = lambda: {
+    import_module("polystyle.losses.vgg").random_weights = lambda: {
         name: tensor.clone() for name, tensor in weights.items()
     }
     for _ in range(count):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from polystyle.model_file import Model, save_model
-from polystyle.style_pack import extract_style, save_style_pack
-from polystyle.transformer_net import TransformerNet
+from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.style_pack import extract_style, save_style_pack
+from polystyle.networks.transformer_net import TransformerNet
 
 
 def make_ground(folder: Path) -> None:

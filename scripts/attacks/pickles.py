@@ -15,7 +15,7 @@ import torch
 
 from attacks.commands import Tally, attempt, fault, record
 from attacks.ground import train_arguments
-from polystyle.vgg import CHECKPOINT_NAME
+from polystyle.losses.vgg_weights import CHECKPOINT_NAME
 
 
 class Mark:

@@ -19,7 +19,7 @@ def load(path: str | Path, device: str = "auto", precision: str = "float32") -> 
         ValueError: a file that isn't a model, or no such device or precision.
     """
     # Here, so that commands which need no torch start at once.
-    from polystyle.model_file import load_model
+    from polystyle.networks.model_file import load_model
     from polystyle.painter import Painter
 
     return Painter(load_model(Path(path)), device, precision)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polystyle.transformer_net import STRIDE, ConvNorm, TransformerNet
+from polystyle.networks.transformer_net import STRIDE, ConvNorm, TransformerNet
 
 # Gives rows of a map: (first, end) -> [1, C, end - first, W].
 Rows = Callable[[int, int], Tensor]

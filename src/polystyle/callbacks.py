@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
 from polystyle.files.atomic_file import atomic_write
-from polystyle.model_file import load_model, save_model
+from polystyle.networks.model_file import load_model, save_model
 from polystyle.slurm import REQUEUE_SIGNAL, is_job
 
 log = logging.getLogger(__name__)

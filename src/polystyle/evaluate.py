@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from tqdm import tqdm
 
-    from polystyle.losses import PerceptualLoss
-    from polystyle.model_file import Model
-    from polystyle.transformer_net import TransformerNet
+    from polystyle.losses.perceptual_loss import PerceptualLoss
+    from polystyle.networks.model_file import Model
+    from polystyle.networks.transformer_net import TransformerNet
 
 # torch is imported where it is needed, so that --help answers at once.
 
@@ -120,7 +120,7 @@ def evaluate(
     ``sheet.jpg``.
 
     Args:
-        model: a file that `polystyle.model_file.save_model` wrote.
+        model: a file that `polystyle.networks.model_file.save_model` wrote.
         model_b: another; it is judged by the sizes and weights of the first one's run.
         content_dir, style_dir: photos and paintings; None takes those of the first one's run.
             Styles without a painting are named, and passed over.
@@ -136,10 +136,10 @@ def evaluate(
     import torch
 
     from polystyle.data.datamodule import StyleTransferData
-    from polystyle.losses import PerceptualLoss
-    from polystyle.model_file import load_model
+    from polystyle.losses.perceptual_loss import PerceptualLoss
+    from polystyle.losses.vgg import VGG16
+    from polystyle.networks.model_file import load_model
     from polystyle.painter import find_device
-    from polystyle.vgg import VGG16
 
     for flag, value, least in (
         ("--photos", photos, 1),

@@ -15,8 +15,8 @@ from polystyle.files.atomic_file import atomic_write
 if TYPE_CHECKING:
     import onnx
 
-    from polystyle.model_file import Model
-    from polystyle.transformer_net import TransformerNet
+    from polystyle.networks.model_file import Model
+    from polystyle.networks.transformer_net import TransformerNet
 
 USAGE = """\
 inputs:
@@ -71,7 +71,7 @@ def export(
     """Write a network to an ONNX file, if it paints there as in torch.
 
     Args:
-        model: a file that `polystyle.model_file.save_model` wrote.
+        model: a file that `polystyle.networks.model_file.save_model` wrote.
         output: the file; its folder is made. By default beside the model, named after it.
         precision: ``"float32"`` or ``"float16"``: see `to_onnx`.
         overwrite: replace a file that is there.
@@ -94,7 +94,7 @@ def export(
             f"{error.name} is not installed: pip install 'polystyle[export]'"
         ) from error
 
-    from polystyle.model_file import load_model
+    from polystyle.networks.model_file import load_model
 
     trained = load_model(model)
     if output.exists() and not overwrite:
@@ -147,7 +147,7 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
     from torch import Tensor, nn
     from torch.export import Dim
 
-    from polystyle.model_file import FORMAT, fingerprint
+    from polystyle.networks.model_file import FORMAT, fingerprint
 
     class InFloat16(nn.Module):
         """CIN computes in float32 by itself, and returns what it was given."""

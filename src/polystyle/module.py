@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from polystyle.losses import PerceptualLoss
-from polystyle.model_file import Model, fingerprint
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.networks.model_file import Model, fingerprint
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.preflight import try_step
 from polystyle.style_adam import StyleAdam
 from polystyle.style_names import PHOTO
-from polystyle.transformer_net import TransformerNet
 
 log = logging.getLogger(__name__)
 

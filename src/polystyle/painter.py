@@ -16,9 +16,9 @@ from tqdm import tqdm
 from polystyle.bands import paint_in_bands
 from polystyle.data.images import to_rgb
 from polystyle.files.terminal_text import sanitized
-from polystyle.model_file import Model
+from polystyle.networks.model_file import Model
+from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
 from polystyle.style_names import PHOTO, find_style
-from polystyle.transformer_net import MIN_SIDE, TransformerNet
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
 STROKE_PIXELS = 200_000

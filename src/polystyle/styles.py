@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polystyle.model_file import Model
+    from polystyle.networks.model_file import Model
 
 # torch is imported where a command starts, so that --help answers at once.
 
@@ -87,9 +87,9 @@ def list_styles(path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: no such file, or one of another kind.
     """
-    from polystyle.model_file import fingerprint, load_model
+    from polystyle.networks.model_file import fingerprint, load_model
+    from polystyle.networks.style_pack import is_style_pack, load_style_pack
     from polystyle.style_names import PHOTO
-    from polystyle.style_pack import is_style_pack, load_style_pack
 
     if is_style_pack(path):
         pack = load_style_pack(path)
@@ -127,7 +127,7 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         FileNotFoundError, ValueError: no network there, or a style that it doesn't have.
         FileExistsError: a file is there already. Then, as before, none is written.
     """
-    from polystyle.style_pack import extract_style, save_style_pack
+    from polystyle.networks.style_pack import extract_style, save_style_pack
 
     network = load_network(model)
     if output.exists() and not output.is_dir():
@@ -156,7 +156,7 @@ def merge(model: Path, packs: Sequence[Path], output: Path, overwrite: bool = Fa
             another network; a style name that is taken.
         FileExistsError: `output` is there already.
     """
-    from polystyle.style_pack import load_style_pack, merge_style
+    from polystyle.networks.style_pack import load_style_pack, merge_style
 
     changed = load_network(model)
     for path in packs:
@@ -237,8 +237,8 @@ def select_styles(model: "Model", indices: Sequence[int]) -> "Model":
 
 
 def load_network(path: Path) -> "Model":
-    from polystyle.model_file import load_model
-    from polystyle.style_pack import is_style_pack
+    from polystyle.networks.model_file import load_model
+    from polystyle.networks.style_pack import is_style_pack
 
     if is_style_pack(path):
         raise ValueError(f"{path} is a style pack, not a network: merge it into its network")
@@ -246,7 +246,7 @@ def load_network(path: Path) -> "Model":
 
 
 def save_network(path: Path, model: "Model", overwrite: bool, done: str) -> None:
-    from polystyle.model_file import save_model
+    from polystyle.networks.model_file import save_model
 
     check_free(path, overwrite)
     save_model(path, model)

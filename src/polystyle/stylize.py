@@ -177,7 +177,7 @@ def stylize(args: argparse.Namespace) -> int:
     """
     from polystyle.data.images import silence_pillow
     from polystyle.files.terminal_text import sanitized
-    from polystyle.model_file import load_model
+    from polystyle.networks.model_file import load_model
     from polystyle.painter import Painter
 
     silence_pillow()  # large photos are what --tile is for

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from polystyle.data.datamodule import StyleTransferData
-    from polystyle.model_file import Model
     from polystyle.module import MultiStyleModule
+    from polystyle.networks.model_file import Model
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
 
@@ -399,7 +399,7 @@ def load_base(cfg: DictConfig) -> "Model | None":
     if cfg.model_file is None:
         base = None
     else:
-        from polystyle.model_file import load_model
+        from polystyle.networks.model_file import load_model
 
         base = load_model(Path(cfg.model_file))
         output = OmegaConf.select(cfg, "callbacks.model_file.path")

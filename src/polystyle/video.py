@@ -16,8 +16,8 @@ from PIL.Image import Transpose
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
 from polystyle.files.atomic_file import atomic_write
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 
 try:
     import av

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polystyle.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 
 # Two convolutions of stride 2: inside the network, sides are a quarter.
 STRIDE = 4

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO, check_style_name
-from polystyle.transformer_net import TransformerNet
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 1

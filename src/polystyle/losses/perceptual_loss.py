@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from polystyle.vgg import VGG16, check_layers
+from polystyle.losses.vgg import VGG16, check_layers
 
 # Of paintings of one size that go through VGG together: two gigabytes of features. One painting at
 # a time elsewhere: it is as fast there, and no painting's last bits depend on the others.

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from polystyle.losses import (
+from polystyle.losses.perceptual_loss import (
     PerceptualLoss,
     content_loss,
     gram_matrix,
     style_loss,
     total_variation_loss,
 )
-from polystyle.vgg import LAYERS, VGG16
+from polystyle.losses.vgg import VGG16
+from polystyle.losses.vgg_weights import LAYERS
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 PUBLISHED = {
@@ -357,7 +358,7 @@ def test_paintings_of_one_size_together_have_the_gram_matrices_they_have_alone(
         return {name: grams.clone() for name, grams in buffers.items() if name.startswith("gram_")}
 
     alone = gram_matrices()
-    monkeypatch.setattr("polystyle.losses.PIXELS_AT_ONCE", {"cpu": 2 * 32 * 40})
+    monkeypatch.setattr("polystyle.losses.perceptual_loss.PIXELS_AT_ONCE", {"cpu": 2 * 32 * 40})
     together = gram_matrices()
     assert seen[4:] == [(2, 3, 32, 40), (1, 3, 32, 32), (1, 3, 48, 32)]
     for name, grams in together.items():

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polystyle import model_file
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
-from polystyle.model_file import (
+from polystyle.networks import model_file
+from polystyle.networks.model_file import (
     Model,
     check_version,
     fingerprint,
@@ -20,8 +20,8 @@ from polystyle.model_file import (
     read_training,
     read_width,
 )
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import check_style_name, find_style
-from polystyle.transformer_net import TransformerNet
 
 FORMAT = "polystyle-style"
 FORMAT_VERSION = 1

@@ -1,0 +1,1 @@
+"""How far an image is from a photo's content and a painting's style. Knows no network of ours."""
