@@ -43,7 +43,7 @@ from polystyle.losses.vgg import VGG16
 from polystyle.module import MultiStyleModule, channels_last
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.painter import Painter
+from polystyle.painting.painter import Painter
 from polystyle.train import best_precision
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

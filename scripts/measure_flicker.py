@@ -20,8 +20,8 @@ from tqdm import tqdm
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
 from polystyle.networks.model_file import load_model
+from polystyle.painting.smoothing import smoothed_statistics
 from polystyle.style_names import find_style
-from polystyle.video import smoothed_statistics
 
 MOMENTA = (0, 0.5, 0.8, 0.9, 0.95)
 SIDE = 160

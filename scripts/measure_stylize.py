@@ -1,6 +1,6 @@
 """Measure what the README says about painting with a trained network.
 
-Bands against the whole picture, the look at three resolutions, strength against style loss, and
+Tiles against the whole picture, the look at three resolutions, strength against style loss, and
 memory and time of a large photo.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from polystyle.bands import paint_in_bands
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import load_model
-from polystyle.painter import Painter, resized
+from polystyle.painting.painter import Painter, resized
+from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import PHOTO
 
 
@@ -55,7 +55,7 @@ def bands(painter: Painter, photo: Tensor, style: str) -> None:
     content = photo[None].to(painter.device)
     whole = painter.net(content, index)
     for rows in (32, 128):
-        banded = paint_in_bands(painter.net, content, index, rows)
+        banded = paint_in_tiles(painter.net, content, index, rows)
         print(f"bands of {rows} rows against the whole picture: {levels(banded - whole)}")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.blends import blend_grid, parse_styles, split_masks, sweep
+from polystyle.painting.blends import blend_grid, parse_styles, split_masks, sweep
 
 
 def test_a_sweep_goes_from_one_style_to_the_other() -> None:

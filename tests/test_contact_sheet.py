@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from polystyle.contact_sheet import GAP, contact_sheet
+from polystyle.painting.contact_sheet import GAP, contact_sheet
 
 
 def test_pictures_lie_in_rows_in_their_order_each_with_a_label() -> None:

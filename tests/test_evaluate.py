@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from training import ONE_THREAD, TINY, make_folders
 
-from polystyle.contact_sheet import GAP
-from polystyle.evaluate import evaluate, main, optimise_pixels, set_ways
-from polystyle.evaluation_report import Judged, answers, paired_difference, sheet, table, verdict
+from polystyle.evaluate import evaluate, main
+from polystyle.evaluation.gatys import optimise_pixels
+from polystyle.evaluation.measure import set_ways
+from polystyle.evaluation.report import Judged, answers, paired_difference, sheet, table, verdict
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.transformer_net import TransformerNet
+from polystyle.painting.contact_sheet import GAP
 from polystyle.style_names import PHOTO
 
 STYLE_NAMES = ["dots", "haze", "rust"]

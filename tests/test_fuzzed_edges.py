@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from training import ONE_THREAD
 
-from polystyle.blends import parse_styles, split_masks
 from polystyle.files.terminal_text import GARBLING
-from polystyle.painter import Painter
+from polystyle.painting.blends import parse_styles, split_masks
+from polystyle.painting.painter import Painter
 from polystyle.stylize import main
 
 SCRIPT = Path(__file__).parents[1] / "scripts/attack.py"

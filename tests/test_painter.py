@@ -19,11 +19,11 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
 
 import polystyle
-import polystyle.painter
+import polystyle.painting.painter
 from polystyle.data.images import load_image, to_rgb
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.painter import Painter, region_map, resized
+from polystyle.painting.painter import Painter, region_map, resized
 
 NAMES = ["wave", "candy", "mosaic", "photo"]
 
@@ -45,7 +45,7 @@ def painter() -> Painter:
 @pytest.fixture(autouse=True)
 def small_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strokes of scale 1 are those of a photo of 24 x 32 pixels: it saves time."""
-    monkeypatch.setattr(polystyle.painter, "STROKE_PIXELS", 24 * 32)
+    monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 24 * 32)
 
 
 def make_photo(height: int = 48, width: int = 64) -> Tensor:
@@ -389,7 +389,7 @@ def test_photo_is_painted_alike_at_two_resolutions(painter: Painter) -> None:
 def test_strokes_are_those_of_a_small_photo_and_detail_is_the_large_ones(
     monkeypatch: pytest.MonkeyPatch, scale: float, size: tuple[int, int], masked: bool
 ) -> None:
-    monkeypatch.setattr(polystyle.painter, "STROKE_PIXELS", 25 * 33)
+    monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 25 * 33)
     model = make_model()
     with torch.no_grad():  # pale colours: nothing is clipped
         model.net.paint.norm.gamma.mul_(0.1)
@@ -617,17 +617,19 @@ def test_large_photos_are_painted_in_bands_and_batches_in_chunks(
     mask = [(grey(left_half()), "wave")]
     expected = [*painter(photo, styles), painter(photo, "candy", masks=mask, strength=0.6)]
     calls: list[int] = []
-    real = polystyle.painter.paint_in_bands
+    real = polystyle.painting.painter.paint_in_tiles
     monkeypatch.setattr(
-        polystyle.painter, "paint_in_bands", lambda *args: calls.append(args[3]) or real(*args)
+        polystyle.painting.painter,
+        "paint_in_tiles",
+        lambda *args: calls.append(args[3]) or real(*args),
     )
-    monkeypatch.setattr(polystyle.painter, "WHOLE_PIXELS", pixels)
+    monkeypatch.setattr(polystyle.painting.painter, "WHOLE_PIXELS", pixels)
     frugal = Painter(make_model(), "cpu", band=band)
     pictures = [*frugal(photo, styles), frugal(photo, "candy", masks=mask, strength=0.6)]
     assert bool(calls) == in_bands
-    assert set(calls) <= {band or polystyle.painter.BAND_PIXELS // photo.shape[-1]}
+    assert set(calls) <= {band or polystyle.painting.painter.BAND_PIXELS // photo.shape[-1]}
     for picture, exact in zip(pictures, expected, strict=True):
-        # Bands keep float16.
+        # Tiles keep float16.
         same(picture, exact, atol=0.02 if in_bands else 1e-5)
 
 
@@ -660,8 +662,8 @@ def test_the_bar_of_a_large_photo_ends_at_its_end(monkeypatch: pytest.MonkeyPatc
             tell(share)
         return content
 
-    monkeypatch.setattr(polystyle.painter, "tqdm", on_a_terminal)
-    monkeypatch.setattr(polystyle.painter, "paint_in_bands", rounded_up)
+    monkeypatch.setattr(polystyle.painting.painter, "tqdm", on_a_terminal)
+    monkeypatch.setattr(polystyle.painting.painter, "paint_in_tiles", rounded_up)
     # tqdm warns of a bar that overshoots, and warnings are errors here.
     Painter(make_model(), "cpu", band=8)(make_photo(), "wave", scale=None)
     assert "100%" in screen.getvalue()
@@ -673,6 +675,6 @@ def test_whole_photos_of_a_batch_are_painted_in_chunks_that_fit(
     painter = Painter(make_model(), "cpu")
     sizes: list[int] = []
     painter.net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    monkeypatch.setattr(polystyle.painter, "WHOLE_PIXELS", 3 * 48 * 64)
+    monkeypatch.setattr(polystyle.painting.painter, "WHOLE_PIXELS", 3 * 48 * 64)
     painter(torch.rand(7, 3, 48, 64), "wave", scale=None)
     assert sizes == [3, 3, 1]

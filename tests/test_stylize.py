@@ -14,7 +14,7 @@ from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.painter import Painter
+from polystyle.painting.painter import Painter
 from polystyle.stylize import main
 
 STYLE_NAMES = ["wave", "starry_night", "candy", "photo"]
@@ -466,7 +466,7 @@ def test_a_large_grid_is_painted_a_few_at_a_time(
         sizes.append(len(style))
         return [content] * len(style)
 
-    monkeypatch.setattr("polystyle.painter.Painter.__call__", record)
+    monkeypatch.setattr("polystyle.painting.painter.Painter.__call__", record)
     command = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
     assert stylize(*command, "--output", tmp_path / "painted") == 0
     assert sum(sizes) == 49
@@ -590,5 +590,5 @@ def test_a_stopped_command_says_so(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("polystyle.painter.Painter.__call__", interrupt)
+    monkeypatch.setattr("polystyle.painting.painter.Painter.__call__", interrupt)
     assert stylize(model, photo, "--style", "wave", "--output", tmp_path / "painted") == 130

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from polystyle import video
 from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.video import RunningStatistics, VideoReader, smoothed_statistics, stylize_video
+from polystyle.painting import video
+from polystyle.painting.smoothing import RunningStatistics, smoothed_statistics
+from polystyle.painting.video import VideoReader, stylize_video
 
 av = pytest.importorskip("av")
 Flags = av.codec.context.Flags

@@ -14,7 +14,7 @@ from PIL import Image
 from attacks.commands import Outcome, Tally, megabytes, record
 from polystyle.files.terminal_text import GARBLING
 from polystyle.networks.model_file import load_model
-from polystyle.painter import Painter
+from polystyle.painting.painter import Painter
 
 
 def random_call(rng: random.Random) -> tuple[Any, Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polystyle.painter import Painter
+    from polystyle.painting.painter import Painter
 
 
 def load(path: str | Path, device: str = "auto", precision: str = "float32") -> "Painter":
@@ -12,7 +12,7 @@ def load(path: str | Path, device: str = "auto", precision: str = "float32") -> 
 
     Args:
         path: a model file that training wrote.
-        device, precision: see `polystyle.painter.Painter`.
+        device, precision: see `polystyle.painting.painter.Painter`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -20,6 +20,6 @@ def load(path: str | Path, device: str = "auto", precision: str = "float32") -> 
     """
     # Here, so that commands which need no torch start at once.
     from polystyle.networks.model_file import load_model
-    from polystyle.painter import Painter
+    from polystyle.painting.painter import Painter
 
     return Painter(load_model(Path(path)), device, precision)

@@ -2,19 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from polystyle.evaluation_report import LOSSES, Judged, Results, answers, sheet, table, write_csv
+from polystyle.evaluation.measure import judge
+from polystyle.evaluation.report import answers, sheet, table, write_csv
+from polystyle.evaluation.settings import read_settings
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from tqdm import tqdm
-
-    from polystyle.losses.perceptual_loss import PerceptualLoss
-    from polystyle.networks.model_file import Model
-    from polystyle.networks.transformer_net import TransformerNet
+    pass
 
 # torch is imported where it is needed, so that --help answers at once.
 
@@ -28,23 +24,6 @@ examples:
   polystyle-evaluate outputs/monet/model.safetensors outputs/longer/model.safetensors
   polystyle-evaluate model.safetensors --content-dir photos/ --style-dir paintings/
 """
-
-# What is asked of the run that made a network: the key in its configuration, and the value where
-# neither that nor the network's header has one.
-SETTINGS = {
-    "content_dir": ("data.content_dir", ""),
-    "style_dir": ("data.style_dir", ""),
-    "image_size": ("data.image_size", 256),
-    "style_size": ("data.style_size", 256),
-    "val_fraction": ("data.val_fraction", 0.05),
-    "vgg_weights": ("loss.vgg.weights", ""),
-    "relative": ("loss.relative", True),
-    "content_weight": ("loss.content_weight", 1.0),
-    "style_weight": ("loss.style_weight", 5.0),
-}
-
-# Photos that go through a network together.
-BATCH = 4
 
 
 def main() -> None:
@@ -139,7 +118,7 @@ def evaluate(
     from polystyle.losses.perceptual_loss import PerceptualLoss
     from polystyle.losses.vgg import VGG16
     from polystyle.networks.model_file import load_model
-    from polystyle.painter import find_device
+    from polystyle.painting.painter import find_device
 
     for flag, value, least in (
         ("--photos", photos, 1),
@@ -238,209 +217,6 @@ def evaluate(
 def run_name(model: Path) -> str:
     """What a model is called: its file's name, or its folder's if that is just "model"."""
     return model.resolve().parent.name if model.stem == "model" else model.stem
-
-
-def read_settings(
-    model: Path, header: Mapping[str, Any], content_dir: Path | None, style_dir: Path | None
-) -> dict[str, Any]:
-    """What a network was trained on, and how: a value for each of `SETTINGS`.
-
-    Args:
-        model: the network's file. The configuration of its run is looked for beside it.
-        header: what the file itself says of its training.
-        content_dir, style_dir: folders that win over the run's.
-
-    Raises:
-        FileNotFoundError: a folder of the run is no longer there.
-        ValueError: a folder that nobody names, or a configuration that can't be read.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from polystyle.files.terminal_text import sanitized
-
-    # Not the folders: a network may come from anybody.
-    numbers = [name for name, (_, default) in SETTINGS.items() if default != ""]
-    found = {name: header[name] for name in numbers if header.get(name) is not None}
-    typed_in = Path()
-    config_path = model.parent / ".hydra" / "config.yaml"
-    if config_path.is_file():
-        try:
-            config = OmegaConf.load(config_path)
-            for name, (key, _) in SETTINGS.items():
-                if (value := OmegaConf.select(config, key)) is not None:
-                    found[name] = value
-            # Relative paths start where the user typed polystyle-train.
-            hydra = OmegaConf.load(config_path.with_name("hydra.yaml"))
-            typed_in = Path(OmegaConf.select(hydra, "hydra.runtime.cwd") or "")
-        except (OmegaConfBaseException, YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{config_path} is no configuration of a run: {reason}") from error
-    settings = {}
-    for name, (_, default) in SETTINGS.items():
-        try:
-            settings[name] = type(default)(found.get(name, default))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{model}: its run's {name} is {sanitized(repr(found[name]))}"
-            ) from error
-    if not settings["relative"]:
-        # The weights of that run are for losses of another size.
-        for name in ("content_weight", "style_weight"):
-            settings[name] = SETTINGS[name][1]
-    if settings["vgg_weights"] not in ("", "random"):
-        settings["vgg_weights"] = str(typed_in / settings["vgg_weights"])
-
-    for name, given in (("content_dir", content_dir), ("style_dir", style_dir)):
-        flag = f"--{name.replace('_', '-')}"
-        if given:
-            settings[name] = given
-            continue
-        if not settings[name]:
-            raise ValueError(f"{model} does not lie in its run's folder: {flag} is needed")
-        folders = [folder / settings[name] for folder in (typed_in, Path())]
-        there = [folder for folder in folders if folder.is_dir()]
-        if not there:
-            raise FileNotFoundError(
-                f"{model} was trained with {folders[0]}, which is not there: pass {flag}"
-            )
-        settings[name] = there[0].resolve()
-    return settings
-
-
-def judge(
-    models: "Mapping[str, Model]",
-    rulers: "Mapping[str, PerceptualLoss]",
-    names: list[str],
-    photos: "Tensor",
-    gatys_photos: int,
-    gatys_steps: int,
-) -> Results:
-    """Measure the photos, the networks' pictures and optimised pixels in each style.
-
-    Args:
-        models: networks by label.
-        rulers: losses by prefix of their names; the one without a prefix is what is optimised.
-        names: the styles, in the order of the rulers' style images.
-        photos: ``[K, 3, S, S]`` in [0, 1].
-        gatys_photos, gatys_steps: see `evaluate`.
-    """
-    import torch
-    from tqdm import tqdm
-
-    few = photos[:gatys_photos] if gatys_steps else photos[:0]
-    results: Results = {}
-    rounds = len(models) + len(few) * gatys_steps
-    with tqdm(total=len(names) * rounds, unit="step", disable=None) as progress:
-        for index, name in enumerate(names):
-            progress.set_description(name)
-            results[name] = {"photo": measure(rulers, photos, photos, index)}
-            first = None
-            for label, model in models.items():
-                progress.update()
-                if name not in model.style_names:
-                    continue
-                stylized = paint(model.net, photos, model.style_names.index(name))
-                judged = measure(rulers, photos, stylized, index)
-                judged.identical = first is not None and torch.equal(first, stylized)
-                first = stylized if label == "A" else None
-                results[name][label] = judged
-            if len(few):
-                optimised = [
-                    optimise_pixels(rulers[""], photo, index, gatys_steps, progress)
-                    for photo in few.split(1)
-                ]
-                results[name]["gatys"] = measure(rulers, few, torch.cat(optimised), index)
-            set_ways(results[name])
-    return results
-
-
-def paint(net: "TransformerNet", photos: "Tensor", style: int) -> "Tensor":
-    """Photos ``[K, 3, S, S]`` in one style, likewise ``[K, 3, S, S]`` in [0, 1]."""
-    import torch
-
-    with torch.inference_mode():
-        return torch.cat(
-            [
-                net(batch, torch.full((len(batch),), style, device=batch.device))
-                for batch in photos.split(BATCH)
-            ]
-        )
-
-
-def measure(
-    rulers: "Mapping[str, PerceptualLoss]", photos: "Tensor", stylized: "Tensor", style: int
-) -> Judged:
-    """The losses of stylized photos, both ``[K, 3, S, S]``, in the style of that index."""
-    import torch
-
-    losses = {}
-    for prefix, ruler in rulers.items():
-        batches = []
-        for content, painted in zip(photos.split(BATCH), stylized.split(BATCH), strict=True):
-            with torch.inference_mode():
-                styles = torch.full((len(content),), style, device=content.device)
-                batches.append(ruler(content, painted, styles))
-        for name in LOSSES:
-            losses[prefix + name] = torch.cat([each[name] for each in batches]).cpu().double()
-    return Judged(losses, stylized[0].cpu())
-
-
-def optimise_pixels(
-    loss: "PerceptualLoss", photo: "Tensor", style: int, steps: int, progress: "tqdm"
-) -> "Tensor":
-    """The picture of the least total loss, without a network: L-BFGS on the pixels, from the photo
-    (Gatys, Ecker & Bethge 2016, section 2.3).
-
-    Args:
-        loss: what is made small.
-        photo: ``[1, 3, S, S]`` in [0, 1].
-        style: index of the style.
-        steps: evaluations of the loss. A line search under way is brought to its end.
-        progress: moves on by `steps`.
-
-    Returns:
-        ``[1, 3, S, S]`` in [0, 1].
-    """
-    import torch
-
-    # The pixels are a sine of what is optimised: they stay in [0, 1], and unlike clamped ones they
-    # can leave its ends again.
-    waves = torch.asin(2 * photo.clamp(0.01, 0.99) - 1).requires_grad_()
-    styles = torch.tensor([style], device=photo.device)
-    optimizer = torch.optim.LBFGS(
-        [waves],
-        max_iter=steps,
-        max_eval=steps,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        history_size=50,
-        line_search_fn="strong_wolfe",
-    )
-    start = progress.n
-
-    def closure() -> "Tensor":
-        optimizer.zero_grad()
-        total = loss(photo, (1 + waves.sin()) / 2, styles)["loss"].sum()
-        total.backward()
-        progress.update()
-        return total
-
-    optimizer.step(closure)
-    progress.update(start + steps - progress.n)
-    return (1 + waves.detach().sin()) / 2
-
-
-def set_ways(judged: dict[str, Judged]) -> None:
-    """Fill in how far each network has come in one style, on the photos that have both ends."""
-    photo = judged["photo"].losses["loss"]
-    goal = judged["gatys"].losses["loss"] if "gatys" in judged else photo * 0
-    start = photo[: len(goal)]
-    for label in ("A", "B"):
-        if label in judged:
-            reached = judged[label].losses["loss"][: len(goal)]
-            judged[label].way = ((start - reached).sum() / (start - goal).sum()).item()
 
 
 if __name__ == "__main__":

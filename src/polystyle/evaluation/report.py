@@ -213,7 +213,7 @@ def sheet(results: Results, photo: "Tensor", paintings: "Mapping[str, Tensor]") 
     from PIL import Image
     from torchvision.transforms.v2.functional import to_pil_image
 
-    from polystyle.contact_sheet import contact_sheet
+    from polystyle.painting.contact_sheet import contact_sheet
 
     labels = list(dict.fromkeys(label for each in results.values() for label in each))
     columns = [label for label in ("A", "B", "gatys") if label in labels]

@@ -1,23 +1,17 @@
 """Videos, painted frame by frame: their sound and timing kept, their statistics smoothed."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.Image import Transpose
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from polystyle.files.atomic_file import atomic_write
-from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 
 try:
     import av
@@ -44,73 +38,6 @@ BT709, LIMITED_RANGE, UNTOLD = 1, 1, 2
 # Two frames show different scenes if, shrunk to CUT_SIDE x CUT_SIDE pixels, they differ by more
 # than CUT levels of 255 on average.
 CUT, CUT_SIDE = 30, 16
-
-
-class RunningStatistics:
-    """Each layer's statistics, averaged over the frames so far; see `smoothed_statistics`."""
-
-    def __init__(self, momentum: float) -> None:
-        self.momentum = momentum
-        # By layer and number of the pass; the size of what they are of, mean and variance.
-        self.running: dict[tuple[nn.Module, int], tuple[torch.Size, Tensor, Tensor]] = {}
-        self.passes: Counter[nn.Module] = Counter()
-
-    def next_frame(self) -> None:
-        """Call this before each frame is painted."""
-        self.passes.clear()
-
-    def reset(self) -> None:
-        """Forget the frames so far, as where a new scene begins."""
-        self.running.clear()
-
-    def update(
-        self, layer: nn.Module, statistics: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        mean, variance = (each.detach() for each in statistics(x))
-        key = layer, self.passes[layer]
-        self.passes[layer] += 1
-        if key in self.running and self.running[key][0] == x.shape:
-            _, running_mean, running_variance = self.running[key]
-            mean = self.momentum * running_mean + (1 - self.momentum) * mean
-            variance = self.momentum * running_variance + (1 - self.momentum) * variance
-        self.running[key] = x.shape, mean, variance
-        return mean, variance
-
-
-@contextmanager
-def smoothed_statistics(net: nn.Module, momentum: float) -> Iterator[RunningStatistics]:
-    """Within it, all conditional instance normalizations but the first average their statistics
-    over frames.
-
-    ``running = momentum * running + (1 - momentum) * frame's``, for the mean and the variance of
-    each channel of each image; the first frame has its own. Where a frame takes several passes
-    through the network, each is averaged with the same one of the frames before. Images of another
-    number or size start anew.
-
-    The first layer's own statistics cancel every change of exposure, which averaging would let
-    through: as flicker, and as a lag after a change of light.
-
-    Args:
-        net: a network with `ConditionalInstanceNorm2d` layers.
-        momentum: in [0, 1). 0 changes nothing, bit for bit; m averages over 1 / (1 - m) frames.
-
-    Yields:
-        An object to tell of each `next_frame`, and to `reset` where a new scene begins.
-
-    Raises:
-        ValueError: momentum is not in [0, 1).
-    """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"the statistics' momentum must be at least 0 and under 1, not {momentum}")
-    running = RunningStatistics(momentum)
-    _, *layers = [each for each in net.modules() if isinstance(each, ConditionalInstanceNorm2d)]
-    for layer in layers:
-        layer.statistics = partial(running.update, layer, layer.statistics)
-    try:
-        yield running
-    finally:
-        for layer in layers:
-            del layer.statistics  # which bares the class's own
 
 
 def stylize_video(

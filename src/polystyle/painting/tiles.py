@@ -18,7 +18,7 @@ KEPT = torch.float16
 
 
 @torch.inference_mode()
-def paint_in_bands(
+def paint_in_tiles(
     net: TransformerNet,
     content: Tensor,
     style: Tensor,
@@ -46,11 +46,11 @@ def paint_in_bands(
         ValueError: content of another shape, or too small.
     """
     net.check_content(content)
-    return Bands(net, content, style, band, progress).paint()
+    return Tiles(net, content, style, band, progress).paint()
 
 
-class Bands:
-    """One picture's way through `paint_in_bands`."""
+class Tiles:
+    """One picture's way through `paint_in_tiles`."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Bands:
             height = self.heights[layer][1]
             for first, end in self.bands(height):
                 rows = convolved(first, end)
-                # Bands are merged as Chan, Golub & LeVeque 1983 do it, in float64 on the CPU: MPS
+                # Tiles are merged as Chan, Golub & LeVeque 1983 do it, in float64 on the CPU: MPS
                 # has none.
                 band_mean, band_variance = (
                     each.cpu().double() for each in layer.norm.statistics(rows)

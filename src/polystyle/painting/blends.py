@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polystyle.painter import Style
+    from polystyle.painting.painter import Style
 
 
 def check_steps(steps: int) -> int:

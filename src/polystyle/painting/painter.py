@@ -13,11 +13,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 from tqdm import tqdm
 
-from polystyle.bands import paint_in_bands
 from polystyle.data.images import to_rgb
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
+from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import PHOTO, find_style
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
@@ -48,7 +48,7 @@ class Painter:
         model: the network, and the names of its styles.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
         precision: of the convolutions: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        band: paint in bands of so many rows (see `paint_in_bands`); 0 never does; None does it for
+        band: paint in bands of so many rows (see `paint_in_tiles`); 0 never does; None does it for
             pictures of over 4 megapixels.
 
     Raises:
@@ -263,7 +263,7 @@ class Painter:
                             progress.update(min(share * pixels / 1e6, left))
 
                         rows = self.band or max(1, BAND_PIXELS // photos.shape[-1])
-                        painted.append(paint_in_bands(net, photos[one], style[one], rows, tell))
+                        painted.append(paint_in_tiles(net, photos[one], style[one], rows, tell))
         return torch.cat(painted)
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-import polystyle.bands
-from polystyle.bands import Bands, paint_in_bands
+import polystyle.painting.tiles
 from polystyle.networks.transformer_net import ConvNorm, TransformerNet
+from polystyle.painting.tiles import Tiles, paint_in_tiles
 
 
 def make_net(dtype: torch.dtype = torch.float64) -> TransformerNet:
@@ -36,7 +36,7 @@ def make_style(kind: str, height: int, width: int) -> Tensor:
 
 
 # Maps are kept in float64: what differs still is wrong.
-exact = mock.patch.object(polystyle.bands, "KEPT", torch.float64)
+exact = mock.patch.object(polystyle.painting.tiles, "KEPT", torch.float64)
 
 
 @exact
@@ -59,7 +59,7 @@ def test_bands_of_any_height_paint_what_the_network_paints_at_once(
     style = make_style(kind, height, width)
     with torch.inference_mode():
         whole = net(photo, style)
-    torch.testing.assert_close(paint_in_bands(net, photo, style, band), whole, atol=1e-10, rtol=0)
+    torch.testing.assert_close(paint_in_tiles(net, photo, style, band), whole, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["index", "map"])
@@ -68,7 +68,7 @@ def test_maps_kept_in_float16_cost_a_fraction_of_a_level(kind: str) -> None:
     photo = torch.rand(1, 3, 121, 98)
     style = make_style(kind, 121, 98)
     with torch.inference_mode():
-        levels = 255 * (paint_in_bands(net, photo, style, 16) - net(photo, style)).abs()
+        levels = 255 * (paint_in_tiles(net, photo, style, 16) - net(photo, style)).abs()
     # Trained networks, which do not paint noise, stay under 0.2 everywhere.
     assert levels.mean() < 0.2
     assert levels.max() < 2
@@ -80,7 +80,7 @@ def test_8_bit_photos_come_back_rounded_to_8_bits() -> None:
     net = make_net()
     photo = torch.randint(0, 256, (1, 3, 29, 34), dtype=torch.uint8)
     style = torch.tensor([2])
-    stylized = paint_in_bands(net, photo, style, 8)
+    stylized = paint_in_tiles(net, photo, style, 8)
     assert stylized.dtype == torch.uint8
     with torch.inference_mode():
         whole = net(photo.double() / 255, style)
@@ -98,7 +98,7 @@ def test_photo_that_does_not_fit_is_refused_as_by_the_network(
     shape: tuple[int, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        paint_in_bands(make_net(), torch.rand(shape), torch.tensor([0]), 8)
+        paint_in_tiles(make_net(), torch.rand(shape), torch.tensor([0]), 8)
 
 
 def test_photo_and_network_stay_as_they_were() -> None:
@@ -106,7 +106,7 @@ def test_photo_and_network_stay_as_they_were() -> None:
     weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     photo = torch.rand(1, 3, 32, 32)
     before = photo.clone()
-    paint_in_bands(net, photo, torch.tensor([0]), 8)
+    paint_in_tiles(net, photo, torch.tensor([0]), 8)
     assert torch.equal(photo, before)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
 
@@ -116,7 +116,7 @@ def test_photo_and_network_stay_as_they_were() -> None:
 def test_progress_adds_up_to_1(height: int, band: int) -> None:
     shares: list[float] = []
     photo = torch.rand(1, 3, height, 20)
-    paint_in_bands(make_net(torch.float32), photo, torch.tensor([0]), band, shares.append)
+    paint_in_tiles(make_net(torch.float32), photo, torch.tensor([0]), band, shares.append)
     assert min(shares) > 0
     assert sum(shares) == pytest.approx(1)
 
@@ -125,7 +125,7 @@ def test_progress_adds_up_to_1(height: int, band: int) -> None:
 def test_statistics_of_every_layer_are_those_of_the_whole_picture() -> None:
     net = make_net()
     photo = torch.rand(1, 3, 50, 39, dtype=torch.float64)
-    bands = Bands(net, photo, torch.tensor([1]), 9, lambda share: None)
+    bands = Tiles(net, photo, torch.tensor([1]), 9, lambda share: None)
     with torch.inference_mode():
         bands.paint()
     layers = [layer for layer in net.modules() if isinstance(layer, ConvNorm)]
@@ -148,7 +148,7 @@ def test_bands_that_vary_little_around_a_large_mean_are_merged_without_loss() ->
     # The mean of squares less the square of the mean, in float32, would give any variance here.
     net = make_net(torch.float32)
     photo = 0.9 + 1e-4 * torch.rand(1, 3, 64, 64)
-    bands = Bands(net, photo, torch.tensor([0]), 4, lambda share: None)
+    bands = Tiles(net, photo, torch.tensor([0]), 4, lambda share: None)
     with torch.inference_mode():
         bands.paint()
         layer = net.down[0]
@@ -169,7 +169,7 @@ def test_memory_is_for_one_band_and_for_two_maps_of_a_quarter_of_the_size(
     alive: list[int] = []
     rows: list[int] = []
 
-    def empty_map(bands: Bands, layer: ConvNorm) -> Tensor:
+    def empty_map(bands: Tiles, layer: ConvNorm) -> Tensor:
         features = real_map(bands, layer)
         kept.append(weakref.ref(features))
         shapes.append(tuple(features.shape))
@@ -180,11 +180,11 @@ def test_memory_is_for_one_band_and_for_two_maps_of_a_quarter_of_the_size(
         rows.append(x.shape[2])
         return real_conv2d(x, *args, **options)
 
-    real_map, real_conv2d = Bands.empty_map, F.conv2d
-    monkeypatch.setattr(Bands, "empty_map", empty_map)
-    monkeypatch.setattr(polystyle.bands.F, "conv2d", conv2d)
+    real_map, real_conv2d = Tiles.empty_map, F.conv2d
+    monkeypatch.setattr(Tiles, "empty_map", empty_map)
+    monkeypatch.setattr(polystyle.painting.tiles.F, "conv2d", conv2d)
     net = make_net(torch.float32)
-    paint_in_bands(net, torch.rand(1, 3, 320, 16), torch.tensor([0]), 32)
+    paint_in_tiles(net, torch.rand(1, 3, 320, 16), torch.tensor([0]), 32)
     # The last, which is not yet painted but of three channels alone, replaces one of the two.
     assert shapes == [(1, 16, 80, 4), (1, 16, 80, 4), (1, 3, 320, 16)]
     assert alive == [1, 2, 2]

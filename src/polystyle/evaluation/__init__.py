@@ -1,0 +1,1 @@
+"""How well a network paints its styles, in numbers and side by side."""

@@ -1,0 +1,1 @@
+"""A network and a photo in, a picture out."""
