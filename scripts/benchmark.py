@@ -40,11 +40,11 @@ from tqdm import tqdm
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import gram_matrix
 from polystyle.losses.vgg import VGG16
-from polystyle.module import MultiStyleModule, channels_last
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter
 from polystyle.train import best_precision
+from polystyle.training.module import MultiStyleModule, channels_last
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 MATRIX_SIZE = 4096

@@ -20,8 +20,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
-from polystyle.module import MultiStyleModule, channels_last
 from polystyle.train import best_precision
+from polystyle.training.module import MultiStyleModule, channels_last
 
 # What each has beyond the one before it; the last is experiment=fast.
 RECIPES = {

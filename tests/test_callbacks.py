@@ -19,7 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.optim.lr_scheduler import ConstantLR
 from training import make_folders
 
-from polystyle.callbacks import (
+from polystyle.data.datamodule import StyleTransferData
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.vgg import VGG16
+from polystyle.networks.model_file import load_model
+from polystyle.training.callbacks import (
     LEAST_SCALE,
     ImagesPerSecond,
     ModelFile,
@@ -27,12 +31,8 @@ from polystyle.callbacks import (
     StopWhenNotFinite,
     StylizedGrid,
 )
-from polystyle.checkpoints import CheckpointFiles, read_checkpoint
-from polystyle.data.datamodule import StyleTransferData
-from polystyle.losses.perceptual_loss import PerceptualLoss
-from polystyle.losses.vgg import VGG16
-from polystyle.module import MultiStyleModule
-from polystyle.networks.model_file import load_model
+from polystyle.training.checkpoints import CheckpointFiles, read_checkpoint
+from polystyle.training.module import MultiStyleModule
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIDE = 32

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from polystyle.checkpoints import (
+from polystyle.training.checkpoints import (
     CheckpointFiles,
     checked_step,
     find_checkpoint,
@@ -23,7 +23,7 @@ from polystyle.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from polystyle.module import MultiStyleModule
+from polystyle.training.module import MultiStyleModule
 
 
 def make_checkpoint(step: int = 8, **more: Any) -> dict[str, Any]:

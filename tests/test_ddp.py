@@ -15,8 +15,8 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
-from polystyle.devices import check_devices, is_first_process
 from polystyle.networks.model_file import load_model
+from polystyle.training.distributed import check_devices, is_first_process
 
 # Three styles and two photos to a device: no device sees all styles of a step.
 BATCH = ("data.batch_size=4", "data.num_workers=0", "trainer.precision=32-true")

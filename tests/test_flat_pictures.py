@@ -9,7 +9,7 @@ from PIL import Image
 from training import run, train_command
 
 import polystyle
-from polystyle.checkpoints import read_checkpoint
+from polystyle.training.checkpoints import read_checkpoint
 
 COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "blue": (0, 0, 255), "grey": (99, 99, 99)}
 

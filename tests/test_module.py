@@ -14,9 +14,9 @@ from training import load_checkpoint, make_folders
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
-from polystyle.module import MultiStyleModule, is_varied
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import TransformerNet
+from polystyle.training.module import MultiStyleModule, is_varied
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",

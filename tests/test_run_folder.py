@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.run_folder import check_room, claimed
+from polystyle.training.run_folder import check_room, claimed
 
 CLAIM_AND_WAIT = (
-    "import os, sys, time; from pathlib import Path; from polystyle.run_folder import claimed\n"
+    "import os, sys, time; from pathlib import Path\n"
+    "from polystyle.training.run_folder import claimed\n"
     "with claimed(Path('run')):\n"
     # As a loader's worker; it is the one that speaks, as it lets go of the lock only once it runs.
     "    if os.fork() == 0:\n"

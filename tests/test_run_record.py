@@ -16,7 +16,7 @@ from training import TINY, make_folders
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.data.fingerprint import data_fingerprint
 from polystyle.prepare import prepare
-from polystyle.run_record import differences, write_record
+from polystyle.training.run_record import differences, write_record
 
 
 @pytest.fixture

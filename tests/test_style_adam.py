@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam
 
-from polystyle.style_adam import StyleAdam
+from polystyle.training.style_adam import StyleAdam
 
 
 def make_parameters(styles: int = 3) -> tuple[list[Parameter], list[Parameter]]:

@@ -22,25 +22,25 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from polystyle.config_types import check_types
-from polystyle.devices import (
+from polystyle.training.config_check import check_types
+from polystyle.training.distributed import (
     check_devices,
     end_other_processes,
     is_first_process,
     let_the_first_process_speak,
     share_run_name,
 )
-from polystyle.run_folder import check_room, claimed
-from polystyle.run_record import differences, flat, write_record
-from polystyle.slurm import REQUEUE_SIGNAL, requeue
+from polystyle.training.run_folder import check_room, claimed
+from polystyle.training.run_record import differences, flat, write_record
+from polystyle.training.slurm import REQUEUE_SIGNAL, requeue
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
     from lightning.pytorch.loggers import Logger
 
     from polystyle.data.datamodule import StyleTransferData
-    from polystyle.module import MultiStyleModule
     from polystyle.networks.model_file import Model
+    from polystyle.training.module import MultiStyleModule
 
 # torch and Lightning are imported where a run starts, so that --help and --cfg answer at once.
 
@@ -116,7 +116,7 @@ def run(cfg: DictConfig) -> None:
 
 def unexpected(error: Exception, run_dir: Path) -> str:
     """In one line what may be a mistake of ours; its traceback goes to a file."""
-    from polystyle.preflight import is_out_of_memory
+    from polystyle.training.memory import is_out_of_memory
 
     if is_out_of_memory(error):
         return "out of memory: try a smaller model.width, data.image_size or data.batch_size"
@@ -184,8 +184,8 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     import lightning.pytorch as pl
     import torch
 
-    from polystyle.checkpoints import checked_step, find_checkpoint
-    from polystyle.preflight import bytes_to_write
+    from polystyle.training.checkpoints import checked_step, find_checkpoint
+    from polystyle.training.first_step import bytes_to_write
 
     silence_hints()
     # TF32 where a GPU has it: 10 bits of products that are summed in float32.
@@ -295,7 +295,7 @@ def silence_hints() -> None:
 def make_trainer(cfg: DictConfig, callbacks: "list[Callback]", start_step: int) -> "Trainer":
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-    from polystyle.checkpoints import CheckpointFiles
+    from polystyle.training.checkpoints import CheckpointFiles
 
     precision = cfg.trainer.precision
     if precision == "auto":
@@ -327,8 +327,8 @@ def fit(
     Raises:
         RunStoppedError: what a user can mend ended the run after it had begun.
     """
-    from polystyle.checkpoints import LAST
-    from polystyle.preflight import is_out_of_memory
+    from polystyle.training.checkpoints import LAST
+    from polystyle.training.memory import is_out_of_memory
 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -364,7 +364,7 @@ def make_logger(cfg: DictConfig, start_step: int) -> "Logger | bool":
 
 def what_stands(run_dir: Path) -> str:
     """After an error in the middle of a run: where the next one will go on."""
-    from polystyle.checkpoints import newest_checkpoint
+    from polystyle.training.checkpoints import newest_checkpoint
 
     if not run_dir.exists():
         return f"{run_dir} is gone: put it back, and go on with {typed_again(run_dir)}"

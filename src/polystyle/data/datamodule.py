@@ -32,8 +32,8 @@ from polystyle.data.samples import (
 )
 from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import sanitized
-from polystyle.slurm import REQUEUE_SIGNAL
 from polystyle.style_names import PHOTO, check_style_name
+from polystyle.training.slurm import REQUEUE_SIGNAL
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from torchvision.utils import make_grid, save_image
 
 from polystyle.files.atomic_file import atomic_write
 from polystyle.networks.model_file import load_model, save_model
-from polystyle.slurm import REQUEUE_SIGNAL, is_job
+from polystyle.training.slurm import REQUEUE_SIGNAL, is_job
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from polystyle.config_types import check_types, in_words
+from polystyle.training.config_check import check_types, in_words
 
 
 def check(*overrides: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from polystyle.files.atomic_file import atomic_write
 
 if TYPE_CHECKING:
-    from polystyle.module import MultiStyleModule
+    from polystyle.training.module import MultiStyleModule
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from hydra.utils import get_object
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
-from polystyle.run_record import flat
+from polystyle.training.run_record import flat
 
 # Keys that train.py itself reads.
 OWN: dict[str, Any] = {

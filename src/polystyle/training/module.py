@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.networks.model_file import Model, fingerprint
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.preflight import try_step
-from polystyle.style_adam import StyleAdam
 from polystyle.style_names import PHOTO
+from polystyle.training.first_step import try_step
+from polystyle.training.style_adam import StyleAdam
 
 log = logging.getLogger(__name__)
 

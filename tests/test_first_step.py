@@ -8,8 +8,8 @@ import pytest
 import torch
 from training import ONE_THREAD, run, train_command
 
-from polystyle import preflight
-from polystyle.preflight import free_memory_only, is_out_of_memory
+from polystyle.training import memory
+from polystyle.training.memory import free_memory_only, is_out_of_memory
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux' own")
 
@@ -75,7 +75,7 @@ def test_a_loss_that_is_not_finite_is_met_before_the_first_step(folders: Path) -
 def test_more_than_is_free_is_refused_and_then_all_is_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preflight, "available_memory", lambda: 10**8)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**8)
     with pytest.raises(RuntimeError) as error, free_memory_only():
         torch.zeros(10**8)  # four times that
     assert is_out_of_memory(error.value)
@@ -85,7 +85,7 @@ def test_more_than_is_free_is_refused_and_then_all_is_as_before(
 @LINUX
 def test_available_memory_is_some_of_the_machines() -> None:
     total = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0]) * 1024
-    assert 0 < preflight.available_memory() < total
+    assert 0 < memory.available_memory() < total
 
 
 @pytest.mark.parametrize(

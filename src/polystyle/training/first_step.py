@@ -1,27 +1,19 @@
 """What is found out before the first step rather than hours later: memory, time, disk."""
 
 import gc
-import re
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import Trainer
 
-from polystyle.callbacks import StylizedGrid
+from polystyle.training.callbacks import StylizedGrid
+from polystyle.training.memory import free_memory_only, is_out_of_memory
 
 if TYPE_CHECKING:
     from polystyle.data.datamodule import StyleTransferData
-    from polystyle.module import MultiStyleModule
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
+    from polystyle.training.module import MultiStyleModule
 
 
 def try_step(module: "MultiStyleModule") -> float:
@@ -84,43 +76,6 @@ def take_step(module: "MultiStyleModule", count: int) -> float:
             "loss.style_weight and their like, and trainer.precision"
         )
     return time.perf_counter() - started_at
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # On the CPU torch has no class of its own for it, and oneDNN no word.
-    return bool(re.search("allocate memory|not enough memory|could not create a", str(error)))
-
-
-@contextmanager
-def free_memory_only() -> Iterator[None]:
-    """On Linux, what asks for more memory than is free fails in here, where it would later be
-    killed, or the system stand still."""
-    available = available_memory()
-    if resource is None or available is None:
-        yield
-        return
-    before, most = resource.getrlimit(resource.RLIMIT_DATA)
-    used = int(re.search(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-    limits = [each for each in (before, most) if each != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([used + available, *limits]), most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (before, most))
-
-
-def available_memory() -> int | None:
-    """Bytes that this process can have without taking them from others; None if nobody tells."""
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return None
-    available = int(re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text())[1]) * 1024
-    group = Path("/sys/fs/cgroup")  # a container's own, if it has a limit
-    if (group / "memory.max").exists() and (most := (group / "memory.max").read_text()) != "max\n":
-        available = min(available, int(most) - int((group / "memory.current").read_text()))
-    return available
 
 
 def bytes_to_write(

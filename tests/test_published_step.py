@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training import make_folders, run, train_command
 
-from polystyle.callbacks import ImagesPerSecond, ProgressBar, StopOnSignal
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
-from polystyle.module import MultiStyleModule
 from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 from polystyle.networks.transformer_net import TransformerNet
+from polystyle.training.callbacks import ImagesPerSecond, ProgressBar, StopOnSignal
+from polystyle.training.module import MultiStyleModule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",
