@@ -13,6 +13,7 @@ from torch import Tensor
 from training import load_checkpoint, make_folders, run, train_command
 
 from polystyle.networks.model_file import Model, load_model, save_model
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.train import load_base, train
 
@@ -35,9 +36,9 @@ def make_network(path: Path, *style_names: str, seed: int = 0) -> Model:
     """A network with rows of all kinds, as if it had been trained."""
     torch.manual_seed(seed)
     net = TransformerNet(len(style_names), width=0.125)
-    rows = {name: torch.randn_like(row) / 2 + 1 for name, row in net.style_rows().items()}
+    rows = {name: torch.randn_like(row) / 2 + 1 for name, row in rows_of(net).items()}
     training = {"image_size": 32, "style_size": 40, "step": 7}
-    model = Model(net.with_style_rows(rows), list(style_names), training, {"sea": jpeg()})
+    model = Model(with_rows(net, rows), list(style_names), training, {"sea": jpeg()})
     save_model(path, model)
     return model
 
@@ -78,15 +79,15 @@ def test_old_styles_paint_what_they_did_bit_for_bit(root: Path, added: Path) -> 
     assert new.style_names == ["sky", "sea", "dots", "haze", "rust", "photo"]
     for index in range(2):
         assert torch.equal(paint(new.net, index), paint(old.net, index))
-    rows = old.net.style_rows()
+    rows = rows_of(old.net)
     for name, tensor in old.net.state_dict().items():
         after = new.net.state_dict()[name]
         assert torch.equal(after[:2] if name in rows else after, tensor), name
 
 
 def test_every_new_row_is_trained(root: Path, added: Path) -> None:
-    first = load_model(root / "old.safetensors").net.style_rows()
-    for name, table in load_model(added / "model.safetensors").net.style_rows().items():
+    first = rows_of(load_model(root / "old.safetensors").net)
+    for name, table in rows_of(load_model(added / "model.safetensors").net).items():
         moved = (table[2:, None] != first[name]).any(2).all(1)
         assert moved.all(), f"{name}: {moved.tolist()}"
         assert len({tuple(row.tolist()) for row in table}) == 6, name

@@ -26,6 +26,7 @@ from polystyle.evaluation.measure import set_ways
 from polystyle.evaluation.report import Judged, answers, paired_difference, sheet, table, verdict
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.contact_sheet import GAP
 from polystyle.style_names import PHOTO
@@ -339,11 +340,11 @@ def test_a_network_is_identical_to_itself_and_to_one_with_a_style_more(
     save_model(model, Model(net, ["haze", "dots"]))
     # The styles change places, and "rust" is new.
     order = torch.tensor([1, 0, 0])
-    rows = {name: tensor[order].clone() for name, tensor in net.style_rows().items()}
+    rows = {name: tensor[order].clone() for name, tensor in rows_of(net).items()}
     for tensor in rows.values():
         tensor[2] += 0.1
     more = model.with_name("more.safetensors")
-    save_model(more, Model(net.with_style_rows(rows), STYLE_NAMES, {"style_size": 64}))
+    save_model(more, Model(with_rows(net, rows), STYLE_NAMES, {"style_size": 64}))
 
     evaluate(model, model, photos=5, gatys_steps=0)
     assert "B paints 2 of the 2 styles" in capsys.readouterr().out

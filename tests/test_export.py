@@ -18,6 +18,7 @@ from torch import Tensor
 import polystyle.export
 from polystyle.export import compare, export, main, to_onnx
 from polystyle.networks.model_file import Model, fingerprint, save_model
+from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 
 STYLE_NAMES = ["wave", "Æble & pære", "candy"]
@@ -27,7 +28,7 @@ def make_net(num_styles: int, width: float) -> TransformerNet:
     """A small network of random weights, in which the styles differ."""
     torch.manual_seed(0)
     net = TransformerNet(num_styles, width).eval()
-    for table in net.style_rows().values():
+    for table in rows_of(net).values():
         torch.nn.init.normal_(table)
     return net
 

@@ -15,6 +15,7 @@ from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.training.module import MultiStyleModule, is_varied
 
@@ -62,7 +63,7 @@ def test_vgg_is_in_no_checkpoint_and_stays_in_eval_mode(
     checkpoint = load_checkpoint(tmp_path / "some.ckpt")
     assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"net"}
     (optimizer,) = checkpoint["optimizer_states"]
-    convolutions = set(module.net.state_dict()) - set(module.net.style_rows())
+    convolutions = set(module.net.state_dict()) - set(rows_of(module.net))
     assert len(optimizer["state"]) == len(convolutions) + 1  # all rows have one state
     module.train()
     assert not any(part.training for part in module.loss.vgg.modules())
@@ -116,8 +117,8 @@ def test_accumulated_batches_are_drawn_once(
 
 def make_base(*style_names: str, width: float = 0.125) -> Model:
     net = TransformerNet(len(style_names), width)
-    rows = {name: torch.randn_like(row) for name, row in net.style_rows().items()}
-    return Model(net.with_style_rows(rows), list(style_names))
+    rows = {name: torch.randn_like(row) for name, row in rows_of(net).items()}
+    return Model(with_rows(net, rows), list(style_names))
 
 
 def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -> None:
@@ -125,7 +126,7 @@ def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -
     before = {name: tensor.clone() for name, tensor in base.net.state_dict().items()}
     loss = PerceptualLoss(VGG16(weights="random"))
     module = MultiStyleModule(data.style_names, loss, base=base, compile=False)
-    rows = module.net.style_rows()
+    rows = rows_of(module.net)
     fit = trainer(tmp_path, max_steps=2, limit_val_batches=0)
     fit.fit(module, datamodule=data)
     (optimizer,) = fit.optimizers
@@ -158,8 +159,8 @@ def test_a_new_style_begins_as_the_nearest_old_one(
 
     class Stop(pl.Callback):
         def on_train_start(self, trainer, pl_module) -> None:
-            for name, row in pl_module.net.style_rows().items():
-                assert torch.equal(row, base.net.style_rows()[name][[2, 0, 1]]), name
+            for name, row in rows_of(pl_module.net).items():
+                assert torch.equal(row, rows_of(base.net)[name][[2, 0, 1]]), name
             trainer.should_stop = True
 
     fit.callbacks.append(Stop())

@@ -22,6 +22,7 @@ import polystyle
 import polystyle.painting.painter
 from polystyle.data.images import load_image, to_rgb
 from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter, region_map, resized
 
@@ -32,7 +33,7 @@ def make_model(style_names: list[str] = NAMES) -> Model:
     """A small network of random weights, in which the styles differ."""
     torch.manual_seed(0)
     net = TransformerNet(len(style_names), width=0.125).eval()
-    for name, table in net.style_rows().items():
+    for name, table in rows_of(net).items():
         torch.nn.init.normal_(table, mean=float(name.endswith("gamma")), std=0.5)
     return Model(net, style_names)
 
@@ -225,7 +226,7 @@ def test_transparency_is_kept_and_what_lies_under_it_is_white(painter: Painter, 
 
 
 def test_blend_is_the_same_blend_of_gammas_and_betas(painter: Painter) -> None:
-    rows = painter.net.style_rows()
+    rows = rows_of(painter.net)
     photo = make_photo()
     for weights, raw, shares in (
         ({"wave": 0.25, "mosaic": 0.75}, False, (0.25, 0, 0.75)),
@@ -240,7 +241,7 @@ def test_blend_is_the_same_blend_of_gammas_and_betas(painter: Painter) -> None:
             for name, table in rows.items()
         }
         with torch.inference_mode():
-            expected = painter.net.with_style_rows(blended)(photo[None], torch.tensor([0]))[0]
+            expected = with_rows(painter.net, blended)(photo[None], torch.tensor([0]))[0]
         same(painter(photo, weights, raw=raw, scale=None), expected)
 
 

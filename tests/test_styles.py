@@ -14,6 +14,7 @@ from torch import nn
 
 from polystyle.networks.model_file import Model, fingerprint, load_model, save_model
 from polystyle.networks.style_pack import extract_style, load_style_pack, save_style_pack
+from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO
 from polystyle.styles import extract, main, merge, remove, rename, reorder
@@ -34,7 +35,7 @@ def make_model(path: Path, names: list[str], seed: int = 0) -> Path:
     """A network in which all the styles differ."""
     torch.manual_seed(seed)
     net = TransformerNet(len(names), width=0.125).eval()
-    for row in net.style_rows().values():
+    for row in rows_of(net).values():
         nn.init.normal_(row)
     save_model(path, Model(net, names, {"step": 7}, THUMBNAILS))
     return path
@@ -69,7 +70,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
 def what_it_is(model: Model, name: str) -> tuple[bytes, bytes, bytes | None]:
     """A style's rows, what it paints, and its thumbnail: to be compared bit for bit."""
     index = model.style_names.index(name)
-    rows = b"".join(table[index].numpy().tobytes() for table in model.net.style_rows().values())
+    rows = b"".join(table[index].numpy().tobytes() for table in rows_of(model.net).values())
     photo = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         painted = model.net(photo, torch.tensor([index])).numpy().tobytes()
@@ -178,7 +179,7 @@ def test_list_shows_the_styles_of_a_network(
     size = f"{model.stat().st_size / 1000:.1f} KB"
     assert lines == [
         f"{model}: 4 styles, {size}",
-        f"fingerprint {fingerprint(load_model(model).net)[:12]}, width 0.125",
+        f"fingerprint {fingerprint(load_model(model).net)[:12]}, TransformerNet(width=0.125)",
         "trained with step=7",
         "",
         "    #  style         thumbnail",
@@ -200,7 +201,7 @@ def test_list_shows_a_style_pack(
     run(monkeypatch, "list", pack)
     assert capsys.readouterr().out.splitlines() == [
         f"{pack}: the style wave, with a thumbnail, {pack.stat().st_size / 1000:.1f} KB",
-        f"fingerprint {fingerprint(load_model(model).net)[:12]}, width 0.125",
+        f"fingerprint {fingerprint(load_model(model).net)[:12]}, TransformerNet(width=0.125)",
         "trained with step=7",
         "",
         f"Merge: polystyle-styles merge MODEL '{pack}' --output NEW.safetensors",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import polystyle.painting.tiles
+from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import ConvNorm, TransformerNet
 from polystyle.painting.tiles import Tiles, paint_in_tiles
 
@@ -19,7 +20,7 @@ def make_net(dtype: torch.dtype = torch.float64) -> TransformerNet:
     """A small network of random weights, whose three styles differ."""
     torch.manual_seed(0)
     net = TransformerNet(3, width=0.125).eval().to(dtype)
-    for table in net.style_rows().values():
+    for table in rows_of(net).values():
         torch.nn.init.normal_(table)
     return net
 

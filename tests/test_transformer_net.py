@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 
 
@@ -210,11 +211,11 @@ def test_channels_last_paints_the_same() -> None:
 
 def test_a_network_of_other_rows_paints_as_those_rows_did() -> None:
     net = TransformerNet(4, width=0.125).eval()
-    for table in net.style_rows().values():
+    for table in rows_of(net).values():
         torch.nn.init.normal_(table)
     chosen = [3, 1]
-    other = net.with_style_rows({name: table[chosen] for name, table in net.style_rows().items()})
-    assert other.num_styles == 2
+    other = with_rows(net, {name: table[chosen] for name, table in rows_of(net).items()})
+    assert all(len(table) == 2 for table in rows_of(other).values())
     assert not other.training
     photo = torch.rand(1, 3, 20, 24).expand(2, -1, -1, -1)
     with torch.inference_mode():
@@ -225,6 +226,6 @@ def test_a_network_of_other_rows_paints_as_those_rows_did() -> None:
 def test_rows_of_another_network_are_refused() -> None:
     net = TransformerNet(2, width=0.125)
     with pytest.raises(ValueError, match="shape"):
-        net.with_style_rows(TransformerNet(2, width=0.25).style_rows())
+        with_rows(net, rows_of(TransformerNet(2, width=0.25)))
     with pytest.raises(ValueError, match="not those of this network"):
-        net.with_style_rows({"paint.norm.gamma": torch.ones(2, 3)})
+        with_rows(net, {"paint.norm.gamma": torch.ones(2, 3)})

@@ -11,6 +11,7 @@ from PIL import Image
 
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_pack import extract_style, save_style_pack
+from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 
 
@@ -34,7 +35,7 @@ def make_ground(folder: Path) -> None:
 def make_model(names: list[str]) -> Model:
     torch.manual_seed(0)
     net = TransformerNet(len(names), width=0.125).eval()
-    for row in net.style_rows().values():
+    for row in rows_of(net).values():
         torch.nn.init.normal_(row)
     picture = io.BytesIO()
     Image.new("RGB", (64, 48), "teal").save(picture, "JPEG")

@@ -115,7 +115,7 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as partial:
         partial.write_bytes(data)
-    count = trained.net.num_styles
+    count = len(trained.style_names)
     print(
         f"Exported {output}: {len(data) / 1e6:.1f} MB, {precision}, "
         f"opset {proto.opset_import[0].version}, "
@@ -168,7 +168,7 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
         proto = torch.onnx.export(
             model.net if precision == "float32" else InFloat16(model.net),
             # An example that no size is special in: no side divides by 4, none is like another.
-            (torch.rand(2, 3, 37, 50), torch.rand(2, model.net.num_styles)),
+            (torch.rand(2, 3, 37, 50), torch.rand(2, len(model.style_names))),
             dynamo=True,
             verbose=False,
             input_names=["content", "style_mix"],
@@ -214,9 +214,11 @@ def compare(data: bytes, net: TransformerNet) -> Iterator[tuple[str, str, float]
     import onnxruntime
     import torch
 
+    from polystyle.networks.style_rows import rows_of
+
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
-    styles = net.num_styles
+    styles = len(next(iter(rows_of(net).values())))
     random = torch.rand(3, styles, generator=generator)
     for mixes, style_mix, size in (
         ("every style", torch.eye(styles), (35, 50)),

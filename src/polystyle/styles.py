@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polystyle.networks.model_file import Model
+    from polystyle.networks.model_file import Model, NetworkKind
 
 # torch is imported where a command starts, so that --help answers at once.
 
@@ -87,7 +87,7 @@ def list_styles(path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: no such file, or one of another kind.
     """
-    from polystyle.networks.model_file import fingerprint, load_model
+    from polystyle.networks.model_file import fingerprint, kind_of, load_model
     from polystyle.networks.style_pack import is_style_pack, load_style_pack
     from polystyle.style_names import PHOTO
 
@@ -95,13 +95,13 @@ def list_styles(path: Path) -> None:
         pack = load_style_pack(path)
         thumbnail = "with a thumbnail" if pack.thumbnail else "no thumbnail"
         print(f"{path}: the style {pack.style_name}, {thumbnail}, {size(path)}")
-        print_network(pack.width, pack.fingerprint, pack.training)
+        print_network(pack.kind, pack.fingerprint, pack.training)
         print(f"\nMerge: polystyle-styles merge MODEL {quote(path)} --output NEW.safetensors")
         return
 
     model = load_model(path)
     print(f"{path}: {styles_in(model.style_names)}, {size(path)}")
-    print_network(model.net.width, fingerprint(model.net), model.training)
+    print_network(kind_of(model.net), fingerprint(model.net), model.training)
     column = max(map(len, ["style", *model.style_names]))
     print(f"\n{'#':>5}  {'style':<{column}}  thumbnail")
     for index, name in enumerate(model.style_names):
@@ -112,10 +112,10 @@ def list_styles(path: Path) -> None:
     print(f"Share: polystyle-styles extract {quote(path)} all --output styles/")
 
 
-def print_network(width: float, fingerprint: str, training: Mapping[str, Any]) -> None:
+def print_network(kind: "NetworkKind", fingerprint: str, training: Mapping[str, Any]) -> None:
     from polystyle.files.terminal_text import sanitized
 
-    print(f"fingerprint {fingerprint[:12]}, width {width:g}")
+    print(sanitized(f"fingerprint {fingerprint[:12]}, {kind}"))
     if training:
         print(sanitized("trained with " + " ".join(f"{k}={v}" for k, v in training.items())))
 
@@ -180,7 +180,7 @@ def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = F
 
     network = load_network(model)
     gone = [find_style(name, network.style_names) for name in styles]
-    kept = [index for index in range(network.net.num_styles) if index not in gone]
+    kept = [index for index in range(len(network.style_names)) if index not in gone]
     if all(network.style_names[index] == PHOTO for index in kept):
         raise ValueError(f"a network needs a style, and {model} would have none left")
     changed = select_styles(network, kept)
@@ -221,17 +221,19 @@ def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
 
     network = load_network(model)
     first = [find_style(name, network.style_names) for name in styles]
-    order = dict.fromkeys([*first, *range(network.net.num_styles)])
+    order = dict.fromkeys([*first, *range(len(network.style_names))])
     changed = select_styles(network, list(order))
     save_network(output, changed, overwrite, "Reordered")
 
 
 def select_styles(model: "Model", indices: Sequence[int]) -> "Model":
     """The network with these of its styles alone, in this order."""
-    rows = {key: table[indices] for key, table in model.net.style_rows().items()}
+    from polystyle.networks.style_rows import rows_of, with_rows
+
+    rows = {key: table[indices] for key, table in rows_of(model.net).items()}
     return replace(
         model,
-        net=model.net.with_style_rows(rows),
+        net=with_rows(model.net, rows),
         style_names=[model.style_names[index] for index in indices],
     )
 

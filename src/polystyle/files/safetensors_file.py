@@ -4,6 +4,7 @@ than what is expected."""
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -65,9 +66,14 @@ def read_header(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that holds exactly these, by name, in finite float32. None
-    is read before the header is known to declare what is expected.
+def read_tensors(path: Path, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that holds exactly these, by name, in finite float32.
+
+    No tensor is read before the header is known to declare what is expected.
+
+    Args:
+        path: the file.
+        shapes: what the file must hold, by name; None is a side of any length.
 
     Raises:
         FileNotFoundError, ValueError: see `opened`; or the file holds something else, says what.
@@ -75,11 +81,15 @@ def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, T
     with opened(path) as file:
         found = set(file.keys())
         complaints = [f"{name} is missing" for name in shapes.keys() - found]
-        complaints += [f"'{sanitized(name)}' is too much" for name in found - shapes.keys()]
+        complaints += [f"unexpected tensor '{sanitized(name)}'" for name in found - shapes.keys()]
         for name in shapes.keys() & found:
             tensor = file.get_slice(name)
             dtype, shape = tensor.get_dtype(), tensor.get_shape()
-            if (dtype, shape) != ("F32", list(shapes[name])):
+            expected = [
+                found_side if side is None else side
+                for side, found_side in zip_longest(shapes[name], shape, fillvalue=-1)
+            ]
+            if (dtype, shape) != ("F32", expected):
                 complaints.append(f"{name} is {dtype} {shape}, not F32 {list(shapes[name])}")
         if complaints:
             raise ValueError(f"{path} does not hold what its header promises: {min(complaints)}")

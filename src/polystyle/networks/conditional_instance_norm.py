@@ -21,10 +21,14 @@ class ConditionalInstanceNorm2d(nn.Module):
     def __init__(self, num_features: int, num_styles: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_features = num_features
-        self.num_styles = num_styles
         self.eps = eps
         self.gamma = nn.Parameter(torch.ones(num_styles, num_features))
         self.beta = nn.Parameter(torch.zeros(num_styles, num_features))
+
+    @property
+    def num_styles(self) -> int:
+        """N: the rows of gamma and beta."""
+        return len(self.gamma)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Normalize each image and give it its style's gamma and beta.

@@ -4,25 +4,36 @@ import base64
 import hashlib
 import io
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
+from polystyle.files.terminal_text import sanitized
+from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO, check_style_name
 
 FORMAT = "polystyle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1, of polystyle 0.1, knew one kind of network, and named its width alone
+
+# The networks that a file may ask for by name. A file never imports anything: it may come from
+# anywhere. Networks of one's own are handed to `load_model`.
+NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
+
+# The file in a run's folder.
+MODEL_NAME = "model.safetensors"
 
 # Models may come from anywhere: what they may hold, at the most.
 MAX_THUMBNAIL = 512  # pixels; ours have 64
+MAX_ARGUMENT = 1e6  # what a network is built with, such as its width
 
 
 @dataclass
@@ -30,13 +41,14 @@ class Model:
     """A trained network, and what travels with it.
 
     Attributes:
-        net: the network.
-        style_names: a name for each style, in order.
+        net: the network. Its attribute ``arguments`` is what its class was called with, besides
+            the number of conditions: plain values by name.
+        style_names: a name for each style (or other condition), in order.
         training: how it was trained: plain values, for people to read.
         thumbnails: small JPEGs of the paintings, by style name; some may lack.
     """
 
-    net: TransformerNet
+    net: nn.Module
     style_names: list[str]
     training: dict[str, Any] = field(default_factory=dict)
     thumbnails: dict[str, bytes] = field(default_factory=dict)
@@ -47,13 +59,52 @@ class Model:
         return [name for name in self.style_names if name != PHOTO]
 
 
-def fingerprint(net: TransformerNet) -> str:
-    """What tells whether a style fits a network: SHA-256 of its convolutions, as 64 hex digits.
+@dataclass(frozen=True)
+class NetworkKind:
+    """Which network a file holds.
 
-    Networks that differ in their styles alone have the same.
+    Attributes:
+        name: the name of its class.
+        arguments: what the class is called with, besides the number of conditions.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})"
+
+
+def kind_of(net: nn.Module) -> NetworkKind:
+    """The kind of a network, for a file's header."""
+    return NetworkKind(type(net).__name__, dict(getattr(net, "arguments", {})))
+
+
+def model_path(path: Path) -> Path:
+    """The model file that a path names: the file itself, or that of a run's folder.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a folder without a model file.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"there is no model file {path}")
+        return path
+    if not (path / MODEL_NAME).is_file():
+        raise FileNotFoundError(
+            f"{path} is a folder without a {MODEL_NAME}: a run's folder has one"
+        )
+    return path / MODEL_NAME
+
+
+def fingerprint(net: nn.Module) -> str:
+    """What tells whether a style fits a network: SHA-256 of its shared tensors, as 64 hex digits.
+
+    Networks that differ in their rows alone have the same.
     """
     digest = hashlib.sha256()
-    rows = net.style_rows()
+    rows = rows_of(net)
     for name, tensor in sorted(net.state_dict().items()):
         if name not in rows:
             digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
@@ -61,12 +112,27 @@ def fingerprint(net: TransformerNet) -> str:
     return digest.hexdigest()
 
 
-def read_width(header: Mapping[str, str]) -> float:
-    """Raises KeyError, TypeError or ValueError if the header has no width, or an absurd one."""
-    width = json.loads(header["width"])
-    if type(width) not in (int, float) or not 0 < width < math.inf:
-        raise TypeError("width is no number over 0")
-    return width
+def read_kind(header: Mapping[str, str]) -> NetworkKind:
+    """The kind of network that a header names.
+
+    Raises:
+        KeyError, TypeError, ValueError: it names none, or with arguments that no network has.
+    """
+    if "network" not in header:  # polystyle 0.1
+        kind = NetworkKind("TransformerNet", {"width": json.loads(header["width"])})
+    else:
+        described = json.loads(header["network"])
+        kind = NetworkKind(described["kind"], described["arguments"])
+    if not isinstance(kind.name, str) or not isinstance(kind.arguments, dict):
+        raise TypeError("the network is no name with arguments")
+    for name, value in kind.arguments.items():
+        if isinstance(value, int | float) and not abs(value) <= MAX_ARGUMENT:  # NaN is not, either
+            raise ValueError(f"the network's {name} is absurd")
+    return kind
+
+
+def write_kind(kind: NetworkKind) -> str:
+    return json.dumps({"kind": kind.name, "arguments": kind.arguments})
 
 
 def read_training(header: Mapping[str, str]) -> dict[str, Any]:
@@ -107,7 +173,7 @@ def check_version(path: Path, header: Mapping[str, str], newest: int) -> None:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a network to a safetensors file, whole or not at all.
+    """Write a network to a safetensors file, atomically.
 
     Args:
         path: the file; its folder is made. An older file there is replaced.
@@ -116,8 +182,9 @@ def save_model(path: Path, model: Model) -> None:
     Raises:
         ValueError: not one name for each style.
     """
-    if len(model.style_names) != model.net.num_styles:
-        raise ValueError(f"{len(model.style_names)} names for {model.net.num_styles} styles")
+    num_styles = len(next(iter(rows_of(model.net).values())))
+    if len(model.style_names) != num_styles:
+        raise ValueError(f"{len(model.style_names)} names for {num_styles} styles")
     thumbnails = {
         name: base64.b64encode(jpeg).decode()
         for name, jpeg in model.thumbnails.items()
@@ -127,22 +194,27 @@ def save_model(path: Path, model: Model) -> None:
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "style_names": json.dumps(list(model.style_names)),
-        "width": json.dumps(model.net.width),
+        "network": write_kind(kind_of(model.net)),
         "training": json.dumps(model.training),
         "thumbnails": json.dumps(thumbnails),
     }
     write_safetensors(path, model.net.state_dict(), header)
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path, network: type[nn.Module] | None = None) -> Model:
     """Read a network that `save_model` wrote; it comes on the CPU, in eval mode.
+
+    Args:
+        path: the file, or the folder of the run that wrote it.
+        network: the class of a network of one's own, whose name the file must bear. By default the
+            file holds one of polystyle's `NETWORKS`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, of another kind, or from a newer polystyle.
+        ValueError: the file is damaged, of another kind, from a newer polystyle, or holds a network
+            of a class that is neither polystyle's nor `network`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}")
+    path = model_path(path)
     header = read_header(path)
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but not a polystyle model")
@@ -151,14 +223,20 @@ def load_model(path: Path) -> Model:
         style_names = json.loads(header["style_names"])
         if not isinstance(style_names, list) or not all(isinstance(n, str) for n in style_names):
             raise TypeError("style_names is no list of names")
+        kind = read_kind(header)
+        network_class = find_network(path, kind, network)
+        signature(network_class).bind(len(style_names), **kind.arguments)
         with torch.device("meta"):  # nothing is allocated for what the header says
-            net = TransformerNet(len(style_names), read_width(header))
+            net = network_class(len(style_names), **kind.arguments)
+        net.arguments = kind.arguments
         training = read_training(header)
         thumbnails = {
             name: read_thumbnail(text)
             for name, text in json.loads(header.get("thumbnails", "{}")).items()
             if name in style_names
         }
+    except UnknownNetworkError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the network that its header promises") from error
     shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
@@ -171,3 +249,26 @@ def load_model(path: Path) -> Model:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Model(net.eval(), style_names, training, thumbnails)
+
+
+class UnknownNetworkError(ValueError):
+    """A file holds a network of a class that nobody has handed over."""
+
+
+def find_network(path: Path, kind: NetworkKind, network: type[nn.Module] | None) -> type[nn.Module]:
+    """The class of a file's network.
+
+    Raises:
+        UnknownNetworkError: it is neither polystyle's nor `network`.
+    """
+    if network is not None:
+        if network.__name__ != kind.name:
+            raise UnknownNetworkError(f"{path} holds a {kind.name}, not a {network.__name__}")
+        return network
+    if kind.name not in NETWORKS:
+        name = sanitized(kind.name)
+        raise UnknownNetworkError(
+            f"{path} holds a {name}, which is not one of polystyle's networks: "
+            f"load it in Python with polystyle.load(path, network={name})"
+        )
+    return NETWORKS[kind.name]

@@ -14,17 +14,21 @@ from polystyle.files.safetensors_file import read_header, read_tensors, write_sa
 from polystyle.networks import model_file
 from polystyle.networks.model_file import (
     Model,
+    NetworkKind,
     check_version,
     fingerprint,
+    kind_of,
+    read_kind,
     read_thumbnail,
     read_training,
-    read_width,
+    write_kind,
 )
-from polystyle.networks.transformer_net import TransformerNet
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.style_names import check_style_name, find_style
 
 FORMAT = "polystyle-style"
-FORMAT_VERSION = 1
+MAX_BYTES = 64_000_000  # packs may come from anywhere; those of the published network have 15,000
+FORMAT_VERSION = 2  # 1, of polystyle 0.1, named the network's width alone
 
 
 @dataclass
@@ -33,18 +37,18 @@ class StylePack:
 
     Attributes:
         style_name: its name.
-        rows: its gamma and beta of every layer, each ``[C]`` float32, named as in
-            `TransformerNet.style_rows`.
+        rows: its gamma and beta of every layer, one after the other in the order of `rows_of`:
+            ``[the sum of all C]`` float32.
         fingerprint: of the convolutions that it was trained with: see `model_file.fingerprint`.
-        width: the network's.
+        kind: the network's, for people to read.
         training: how the network was trained: plain values, for people to read.
         thumbnail: a small JPEG of the painting, or None.
     """
 
     style_name: str
-    rows: dict[str, Tensor]
+    rows: Tensor
     fingerprint: str
-    width: float
+    kind: NetworkKind
     training: dict[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
 
@@ -56,14 +60,12 @@ def extract_style(model: Model, name: str) -> StylePack:
         ValueError: it has no style of this name.
     """
     index = find_style(name, model.style_names)
+    rows = [table[index].to("cpu", torch.float32) for table in rows_of(model.net).values()]
     return StylePack(
         style_name=name,
-        rows={
-            key: table[index].to("cpu", torch.float32, copy=True)
-            for key, table in model.net.style_rows().items()
-        },
+        rows=torch.cat(rows),
         fingerprint=fingerprint(model.net),
-        width=model.net.width,
+        kind=kind_of(model.net),
         training=model.training,
         thumbnail=model.thumbnails.get(name),
     )
@@ -86,47 +88,39 @@ def merge_style(model: Model, pack: StylePack) -> Model:
             f"there is a style {pack.style_name!r} already: rename it first, "
             "with polystyle-styles rename"
         )
-    tables = model.net.style_rows()
-    if {key: row.shape for key, row in pack.rows.items()} != {
-        key: table.shape[1:] for key, table in tables.items()
-    }:
+    tables = rows_of(model.net)
+    sizes = [table.shape[1] for table in tables.values()]
+    if len(pack.rows) != sum(sizes):
         raise ValueError("its rows are not those of the network's layers: the pack is damaged")
     rows = {
-        key: torch.cat([table, pack.rows[key][None].to(table)]) for key, table in tables.items()
+        name: torch.cat([table, row[None].to(table)])
+        for (name, table), row in zip(tables.items(), pack.rows.split(sizes), strict=True)
     }
     thumbnails = dict(model.thumbnails)
     if pack.thumbnail is not None:
         thumbnails[pack.style_name] = pack.thumbnail
     return replace(
         model,
-        net=model.net.with_style_rows(rows),
+        net=with_rows(model.net, rows),
         style_names=[*model.style_names, pack.style_name],
         thumbnails=thumbnails,
     )
 
 
 def save_style_pack(path: Path, pack: StylePack) -> None:
-    """Write a style to a safetensors file, whole or not at all; an older file there is replaced."""
+    """Write a style to a safetensors file, atomically; an older file there is replaced."""
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "style_name": pack.style_name,
         "fingerprint": pack.fingerprint,
-        "width": json.dumps(pack.width),
+        "network": write_kind(pack.kind),
         "training": json.dumps(pack.training),
     }
     if pack.thumbnail is not None:
         header["thumbnail"] = base64.b64encode(pack.thumbnail).decode()
-    # One after the other as one tensor: the names of 32 would be a fifth of the file.
-    rows = [pack.rows[key].to(torch.float32) for key in row_sizes(pack.width)]
-    write_safetensors(path, {"rows": torch.cat(rows)}, header)
-
-
-def row_sizes(width: float) -> dict[str, int]:
-    """How many numbers of a style each layer of a network has for gamma and for beta, by name."""
-    with torch.device("meta"):
-        tables = TransformerNet(1, width).style_rows()
-    return {key: table.shape[1] for key, table in tables.items()}
+    # One tensor, not one for each layer: the names of 32 would be a fifth of the file.
+    write_safetensors(path, {"rows": pack.rows}, header)
 
 
 def is_style_pack(path: Path) -> bool:
@@ -150,13 +144,11 @@ def load_style_pack(path: Path) -> StylePack:
         raise ValueError(f"{path} is a safetensors file, but not a style pack of polystyle")
     check_version(path, header, FORMAT_VERSION)
     try:
-        width = read_width(header)
-        sizes = row_sizes(width)
         pack = StylePack(
             style_name=header["style_name"],
-            rows={},
+            rows=torch.empty(0),
             fingerprint=header["fingerprint"],
-            width=width,
+            kind=read_kind(header),
             training=read_training(header),
             thumbnail=read_thumbnail(header["thumbnail"]) if "thumbnail" in header else None,
         )
@@ -164,8 +156,11 @@ def load_style_pack(path: Path) -> StylePack:
             raise ValueError("a fingerprint is 64 hex digits")
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the style that its header promises") from error
-    rows = read_tensors(path, {"rows": [sum(sizes.values())]})["rows"]
-    pack.rows = dict(zip(sizes, rows.split(list(sizes.values())), strict=True))
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(
+            f"{path} is too large for a style pack: {MAX_BYTES / 1e6:g} MB are the most"
+        )
+    pack.rows = read_tensors(path, {"rows": [None]})["rows"]
     try:
         check_style_name(pack.style_name)
     except ValueError as error:

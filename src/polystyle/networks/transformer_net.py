@@ -1,6 +1,5 @@
 """The network that paints: Johnson's transformer network with Dumoulin's changes."""
 
-from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -80,6 +79,9 @@ class TransformerNet(nn.Module):
         width: multiplies the channels of every layer (32, 64 and 128 at width 1).
         init_std: draw the convolutions from N(0, init_std), as published (0.01); by default,
             torch's own initialisation.
+
+    Attributes:
+        arguments: what the network was built with, for the model file's header: the width.
     """
 
     def __init__(self, num_styles: int, width: float = 1.0, init_std: float | None = None) -> None:
@@ -90,8 +92,7 @@ class TransformerNet(nn.Module):
             raise ValueError(f"width must be over 0, not {width}")
         if init_std is not None and init_std < 0:
             raise ValueError(f"init_std must be at least 0, not {init_std}")
-        self.num_styles = num_styles
-        self.width = width
+        self.arguments = {"width": width}
         narrow, middle, wide = (max(1, round(width * channels)) for channels in (32, 64, 128))
         self.down = nn.ModuleList(
             [
@@ -158,31 +159,3 @@ class TransformerNet(nn.Module):
             return style
         height, width = size
         return F.pad(style, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-
-    def style_rows(self) -> dict[str, Tensor]:
-        """What the styles consist of: gamma and beta of every layer, each ``[N, C]``, by name."""
-        return {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if name.endswith((".gamma", ".beta"))
-        }
-
-    def with_style_rows(self, rows: Mapping[str, Tensor]) -> "TransformerNet":
-        """A network of these convolutions (the same tensors, not copies) and other styles.
-
-        Args:
-            rows: gamma and beta of every layer, each ``[M, C]``, named as in `style_rows`.
-
-        Raises:
-            ValueError: rows of another network: names or shapes that do not fit.
-        """
-        num_styles = len(next(iter(rows.values())))
-        with torch.device("meta"):
-            net = TransformerNet(num_styles, self.width)
-        if rows.keys() != self.style_rows().keys():
-            raise ValueError("the rows are not those of this network's layers")
-        try:
-            net.load_state_dict({**self.state_dict(), **rows}, assign=True)
-        except RuntimeError as error:
-            raise ValueError("the rows do not have the shape of this network's layers") from error
-        return net.train(self.training)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from polystyle.data.images import to_rgb
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
 from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import PHOTO, find_style
@@ -209,8 +210,8 @@ class Painter:
     def net_of(self, mixes: Tensor) -> TransformerNet:
         """The network with those blends, ``[M, N]``, as its styles."""
         mixes = mixes.to(self.device)
-        return self.net.with_style_rows(
-            {name: mixes @ table for name, table in self.net.style_rows().items()}
+        return with_rows(
+            self.net, {name: mixes @ table for name, table in rows_of(self.net).items()}
         )
 
     def paint_at_scale(

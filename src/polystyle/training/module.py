@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.networks.model_file import Model, fingerprint
+from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import PHOTO
 from polystyle.training.first_step import try_step
@@ -136,7 +137,7 @@ class MultiStyleModule(LightningModule):
         Args:
             photo: what to paint to find out, ``[1, 3, H, W]``.
         """
-        old, rows = self.base.net.style_rows(), self.net.style_rows()
+        old, rows = rows_of(self.base.net), rows_of(self.net)
         styles = torch.arange(len(self.style_names), device=photo.device)
         losses = []
         for index in range(len(self.base.style_names)):
@@ -181,7 +182,7 @@ class MultiStyleModule(LightningModule):
         self.log("step", float(self.global_step))
 
     def configure_optimizers(self) -> Optimizer | dict[str, Any]:
-        names = self.net.style_rows().keys()
+        names = rows_of(self.net).keys()
         parameters = {n: each for n, each in self.net.named_parameters() if each.requires_grad}
         optimizer = StyleAdam(
             shared=[each for name, each in parameters.items() if name not in names],
@@ -204,13 +205,12 @@ class MultiStyleModule(LightningModule):
         """The network with all its styles: those of `base` first, as they were."""
         if self.base is None:
             return Model(self.net, self.style_names)
-        new = self.net.style_rows()
+        new = rows_of(self.net)
         rows = {
-            name: torch.cat([old, new[name].cpu()])
-            for name, old in self.base.net.style_rows().items()
+            name: torch.cat([old, new[name].cpu()]) for name, old in rows_of(self.base.net).items()
         }
         return Model(
-            self.base.net.with_style_rows(rows),
+            with_rows(self.base.net, rows),
             self.base.style_names + self.style_names,
             self.base.training,
             self.base.thumbnails,
@@ -292,10 +292,8 @@ def with_new_styles(base: Model, style_names: Sequence[str]) -> TransformerNet:
             f"the network has the style {', '.join(taken)} already: give the painting's file "
             "another name, or take the old one out with polystyle-styles remove"
         )
-    rows = {
-        name: old[:1].repeat(len(style_names), 1) for name, old in base.net.style_rows().items()
-    }
-    net = base.net.with_style_rows(rows)
+    rows = {name: old[:1].repeat(len(style_names), 1) for name, old in rows_of(base.net).items()}
+    net = with_rows(base.net, rows)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in rows)
     return net.train()
