@@ -59,8 +59,8 @@ def added(root: Path) -> Path:
     command = train_command(root, *ADD, "data.photo_row=true", "hydra.run.dir=added")
     result = run(command, root)
     assert result.returncode == 0, result.stderr
-    assert "2 styles of old.safetensors, frozen like all convolutions" in result.stdout
-    assert "4 new: dots, haze, rust, photo" in result.stdout
+    assert "2 styles of old.safetensors, frozen like all shared weights" in result.stdout
+    assert "4 styles: dots, haze, rust, photo" in result.stdout
     made = "Made added/model.safetensors: the 2 styles of old.safetensors as they were, and dots, "
     assert made in result.stdout
     assert "--style dots --style haze --style rust --style photo" in result.stdout
@@ -145,7 +145,10 @@ def test_sizes_are_those_of_the_network_unless_given(root: Path) -> None:
         (["model_file=none.safetensors"], "there is no model file none.safetensors"),
         (["data.style_dir=null"], "data.style_dir is null and data.photo_row false"),
         (["callbacks.model_file.path=${model_file}"], "this run would write over its model_file"),
-        (["data.photo_row=true", "model_file=WITH_PHOTO"], "a photo row already: leave out data."),
+        (
+            ["data.photo_row=true", "model_file=WITH_PHOTO"],
+            "an identity style already: leave out data.",
+        ),
         (["model_file=WITH_RUST"], "the style rust already: give the painting's file another name"),
         (["ckpt_path=CHECKPOINT", "data.photo_row=true", "model_file=null"], "name it with model_"),
     ],

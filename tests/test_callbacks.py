@@ -17,7 +17,7 @@ from lightning.pytorch.plugins import MixedPrecision, Precision
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.lr_scheduler import ConstantLR
-from training import make_folders
+from training import make_folders, make_module
 
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
@@ -29,10 +29,11 @@ from polystyle.training.callbacks import (
     ModelFile,
     ProgressBar,
     StopWhenNotFinite,
-    StylizedGrid,
+    settings_of,
 )
 from polystyle.training.checkpoints import CheckpointFiles, read_checkpoint
-from polystyle.training.module import MultiStyleModule
+from polystyle.training.module import Batch, MultiStyleModule
+from polystyle.training.stylized_grid import StylizedGrid
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SIDE = 32
@@ -54,7 +55,7 @@ def module(data: StyleTransferData) -> MultiStyleModule:
     torch.manual_seed(0)
     loss = PerceptualLoss(VGG16(weights="random"))
     constant = partial(ConstantLR, factor=1.0)
-    return MultiStyleModule(data.style_names, loss, width=0.125, scheduler=constant, compile=False)
+    return make_module(data.style_names, loss, scheduler=constant)
 
 
 def cell(grid: torch.Tensor, row: int, column: int) -> torch.Tensor:
@@ -75,7 +76,7 @@ def test_the_grid_has_paintings_on_top_and_photos_down_the_side(
         assert torch.equal(cell(grid, row, 0), photo)
         for style in range(2):
             with torch.no_grad():
-                stylized = module(photo[None], torch.tensor([style]))[0]
+                stylized = module.net(photo[None], torch.tensor([style]))[0]
             assert torch.equal(cell(grid, row, 1 + style), stylized)
     middle = data.paintings["haze"][:, 4:36, :]
     assert abs(cell(grid, 0, 2).mean() - middle.mean()) < 0.05
@@ -129,21 +130,25 @@ def test_the_header_tells_each_time_that_styles_were_added(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
     path = tmp_path / "some.safetensors"
-    write_model(ModelFile(path, {"seed": 3}), data, module)
-    assert load_model(path).training == {"seed": 3, "step": 5}
+    data.seed = 3
+    write_model(ModelFile(path), data, module)
+    settings = {**settings_of(data), **settings_of(module.objective)}
+    assert (settings["seed"], settings["image_size"], settings["style_weight"]) == (3, SIDE, 5.0)
+    assert load_model(path).training == {**settings, "step": 5}
     for seed, name in enumerate(("wave", "sand")):
-        adds = MultiStyleModule([name], loss=module.loss, base=load_model(path), compile=False)
+        adds = make_module([name], module.objective.loss, base=load_model(path))
+        data.seed = seed
         data.paintings = {name: torch.rand(3, 40, 40)}
-        write_model(ModelFile(path, {"seed": seed}), data, adds)
+        write_model(ModelFile(path), data, adds)
     model = load_model(path)
     assert model.style_names == ["dots", "haze", "rust", "wave", "sand"]
     assert model.thumbnails.keys() == set(model.style_names)
     assert model.training == {
-        "seed": 3,
+        **settings,
         "step": 5,
         "added": [
-            {"styles": ["wave"], "seed": 0, "step": 5},
-            {"styles": ["sand"], "seed": 1, "step": 5},
+            {**settings, "styles": ["wave"], "seed": 0, "step": 5},
+            {**settings, "styles": ["sand"], "seed": 1, "step": 5},
         ],
     }
 
@@ -164,7 +169,7 @@ def test_tensorboard_has_everything_that_people_look_for(
         logger=TensorBoardLogger(tmp_path, name="tensorboard", version=""),
         callbacks=[
             StylizedGrid(tmp_path / "stylized"),
-            ModelFile(tmp_path / "model.safetensors", {"seed": 3}),
+            ModelFile(tmp_path / "model.safetensors"),
             ImagesPerSecond(),
             ProgressBar(),
             pl.callbacks.LearningRateMonitor(),
@@ -215,10 +220,8 @@ class StepsThatAreNotFinite(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: MultiStyleModule) -> None:
         losses = pl_module.losses
 
-        def broken(
-            content: torch.Tensor, style: torch.Tensor, ahead: int
-        ) -> dict[str, torch.Tensor]:
-            values = losses(content, style)
+        def broken(batch: Batch, ahead: int) -> dict[str, torch.Tensor]:
+            values = losses(batch)
             if trainer.global_step + ahead in self.steps:
                 values["loss"][self.image] = float("nan")
             return values

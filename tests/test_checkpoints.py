@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from training import make_module
 
 from polystyle.training.checkpoints import (
     CheckpointFiles,
@@ -23,7 +23,6 @@ from polystyle.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from polystyle.training.module import MultiStyleModule
 
 
 def make_checkpoint(step: int = 8, **more: Any) -> dict[str, Any]:
@@ -184,7 +183,7 @@ def test_find_checkpoint(tmp_path: Path) -> None:
 
 
 def test_only_a_checkpoint_of_the_same_run_goes_on() -> None:
-    module = MultiStyleModule(["dots"], loss=nn.Identity(), width=0.125)
+    module = make_module(["dots"], loss=None)
     checkpoint = make_checkpoint(
         state_dict=module.state_dict(), lr_schedulers=[{"total_steps": 20}], base_fingerprint=None
     )
@@ -193,7 +192,7 @@ def test_only_a_checkpoint_of_the_same_run_goes_on() -> None:
     assert checked_step(path, checkpoint, module, 20) == 8
     with pytest.raises(ValueError, match="a learning-rate schedule over 20 steps"):
         checked_step(path, checkpoint, module, 30)
-    wider = MultiStyleModule(["dots"], loss=nn.Identity(), width=0.25)
+    wider = make_module(["dots"], loss=None, width=0.25)
     with pytest.raises(ValueError, match="of a network of another shape"):
         checked_step(path, checkpoint, wider, 20)
 

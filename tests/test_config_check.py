@@ -54,7 +54,7 @@ def test_what_is_asked_for_passes(override: str) -> None:
         ("trainer.val_check_interval=0.5", "trainer.val_check_interval must be int, not 0.5"),
         ("callbacks.stylized_grid.max_photos=x", "callbacks.stylized_grid.max_photos must be int"),
         ("model.learning_rate=nan", "model.learning_rate must be a finite number, not nan"),
-        ("model.width=.inf", "model.width must be float"),
+        ("network.width=.inf", "network.width must be float"),
         ("loss.tv_weight=1e22", "loss.tv_weight must be a finite number"),
         ("loss.style_weights.relu1_2=1e22", "loss.style_weights.relu1_2 must be a finite number"),
         ("data.batch_size=true", "data.batch_size must be int, not True"),

@@ -12,7 +12,8 @@ from training import TINY, make_folders
 
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.train import explain, train
+from polystyle.train import train
+from polystyle.training.config_check import explain
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
@@ -49,7 +50,9 @@ def test_slurm_without_its_plugin_names_it() -> None:
     assert "pip install 'polystyle[slurm]'" in explain(error)
 
 
-@pytest.mark.parametrize("group", ["data", "loss", "loss.vgg", "model", "trainer"])
+@pytest.mark.parametrize(
+    "group", ["data", "network", "objective", "loss", "loss.vgg", "model", "trainer"]
+)
 def test_keys_are_the_constructors_arguments(group: str) -> None:
     config = OmegaConf.select(compose(), group)
     arguments = inspect.signature(get_class(config._target_).__init__).parameters
@@ -57,7 +60,8 @@ def test_keys_are_the_constructors_arguments(group: str) -> None:
     assert not unknown
     if group != "trainer":
         # What train.py fills in; everything else is written out for people to find.
-        assert set(arguments) - set(config) - {"self", "loss", "style_names", "base"} == set()
+        filled_in = {"self", "num_styles", "conditions", "network", "objective", "base"}
+        assert set(arguments) - set(config) - filled_in == set()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -85,7 +89,11 @@ def test_an_experiment_wins_over_the_groups() -> None:
     assert compose().data.batch_size == 4
     cfg = compose("experiment=dumoulin2017")
     assert (cfg.data.batch_size, cfg.data.image_size, cfg.trainer.max_steps) == (16, 256, 40000)
-    assert (cfg.loss.relative, cfg.loss.vgg.pooling, cfg.model.init_std) == (False, "average", 0.01)
+    assert (cfg.loss.relative, cfg.loss.vgg.pooling, cfg.network.init_std) == (
+        False,
+        "average",
+        0.01,
+    )
     assert set(cfg.loss.style_weights.values()) == {1e-4}
 
 

@@ -9,15 +9,16 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR
-from training import load_checkpoint, make_folders
+from training import load_checkpoint, make_folders, make_module
 
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.style_transfer import is_varied
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.training.module import MultiStyleModule, is_varied
+from polystyle.training.module import Batch, MultiStyleModule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",
@@ -36,8 +37,7 @@ def data(tmp_path: Path) -> StyleTransferData:
 @pytest.fixture
 def module(data: StyleTransferData) -> MultiStyleModule:
     torch.manual_seed(0)
-    loss = PerceptualLoss(VGG16(weights="random"))
-    return MultiStyleModule(data.style_names, loss, width=0.125, compile=False)
+    return make_module(data.style_names, PerceptualLoss(VGG16(weights="random")))
 
 
 def trainer(root: Path, **options) -> pl.Trainer:
@@ -57,7 +57,7 @@ def test_vgg_is_in_no_checkpoint_and_stays_in_eval_mode(
     tmp_path: Path, data: StyleTransferData, module: MultiStyleModule
 ) -> None:
     fit = trainer(tmp_path, max_steps=2, val_check_interval=1)
-    before = {name: buffer.clone() for name, buffer in module.loss.vgg.named_buffers()}
+    before = {name: buffer.clone() for name, buffer in module.objective.loss.vgg.named_buffers()}
     fit.fit(module, datamodule=data)
     fit.save_checkpoint(tmp_path / "some.ckpt")
     checkpoint = load_checkpoint(tmp_path / "some.ckpt")
@@ -66,8 +66,8 @@ def test_vgg_is_in_no_checkpoint_and_stays_in_eval_mode(
     convolutions = set(module.net.state_dict()) - set(rows_of(module.net))
     assert len(optimizer["state"]) == len(convolutions) + 1  # all rows have one state
     module.train()
-    assert not any(part.training for part in module.loss.vgg.modules())
-    for name, buffer in module.loss.vgg.named_buffers():
+    assert not any(part.training for part in module.objective.loss.vgg.modules())
+    for name, buffer in module.objective.loss.vgg.named_buffers():
         assert torch.equal(buffer, before[name]), name
 
 
@@ -93,7 +93,8 @@ def test_the_style_loss_of_every_style_is_logged_by_name(
         photos = data.val_photos
         for index, value in enumerate(each):
             style = torch.full((len(photos),), index)
-            expected = module.loss(photos, module(photos, style), style)["style_loss"].mean()
+            losses = module.losses({"content": photos, "style": style})
+            expected = losses["style_loss"].mean()
             assert value == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -125,7 +126,7 @@ def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -
     base = make_base("sky", "sea")
     before = {name: tensor.clone() for name, tensor in base.net.state_dict().items()}
     loss = PerceptualLoss(VGG16(weights="random"))
-    module = MultiStyleModule(data.style_names, loss, base=base, compile=False)
+    module = make_module(data.style_names, loss, base=base)
     rows = rows_of(module.net)
     fit = trainer(tmp_path, max_steps=2, limit_val_batches=0)
     fit.fit(module, datamodule=data)
@@ -148,7 +149,7 @@ def test_a_new_style_begins_as_the_nearest_old_one(
     tmp_path: Path, data: StyleTransferData, vgg: VGG16
 ) -> None:
     base = make_base("sky", "sea", "sun")
-    module = MultiStyleModule(data.style_names, PerceptualLoss(vgg), base=base, compile=False)
+    module = make_module(data.style_names, PerceptualLoss(vgg), base=base)
     fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
     # So that each is nearest to another, the paintings are what the old styles paint.
     data.setup()
@@ -177,12 +178,12 @@ def test_a_network_trained_from_the_start_is_all_there_is(module: MultiStyleModu
     ("names", "complaint"),
     [
         (["wave", "sea"], "has the style sea already"),
-        (["photo"], "has a photo row already: leave out data.photo_row"),
+        (["photo"], "has an identity style already: leave out data.identity_style"),
     ],
 )
 def test_a_name_that_the_network_has_is_refused(names: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        MultiStyleModule(names, loss=None, base=make_base("sea", "photo"))
+        make_module(names, loss=None, base=make_base("sea", "photo"))
 
 
 def test_a_checkpoint_goes_on_with_its_own_network_only() -> None:
@@ -190,7 +191,7 @@ def test_a_checkpoint_goes_on_with_its_own_network_only() -> None:
     more_styles = Model(base.net, ["sea"])
 
     def module(base: Model | None) -> MultiStyleModule:
-        return MultiStyleModule(["wave"], loss=None, width=0.125, base=base)
+        return make_module(["wave"], loss=None, base=base)
 
     def checkpoint(base: Model | None) -> dict:
         saved, trained = {}, module(base)
@@ -251,9 +252,8 @@ def test_a_loss_that_is_not_finite_makes_the_gradient_nan(
     def step(value: float) -> torch.Tensor:
         factor = torch.tensor([1.0, value])
 
-        def losses(content: torch.Tensor, style: torch.Tensor) -> dict[str, torch.Tensor]:
-            each = module.losses(content, style)
-            return {"loss": each["loss"] + factor.detach() - 1}
+        def losses(batch: Batch) -> dict[str, torch.Tensor]:
+            return {"loss": module.losses(batch)["loss"] + factor.detach() - 1}
 
         module.training_losses = losses
         module.zero_grad()
@@ -278,10 +278,7 @@ def test_a_resumed_run_has_the_learning_rate_that_is_configured(
             "constant": partial(ConstantLR, factor=1.0),
             "one_cycle": partial(OneCycleLR, max_lr=4 * rate, total_steps=8),
         }
-        module = MultiStyleModule(
-            data.style_names, loss, 0.125, learning_rate=rate, scheduler=makers[schedule]
-        )
-        module.compile_step = False
+        module = make_module(data.style_names, loss, learning_rate=rate, scheduler=makers[schedule])
         run = trainer(tmp_path, limit_val_batches=0, max_steps=options.pop("max_steps"))
         run.fit(module, datamodule=data, weights_only=True, **options)
         return module
@@ -300,7 +297,7 @@ def test_a_resumed_run_has_the_learning_rate_that_is_configured(
 
 def test_another_kind_of_schedule_does_not_resume() -> None:
     def make(scheduler: Any) -> MultiStyleModule:
-        return MultiStyleModule(["dots"], loss=None, width=0.125, scheduler=scheduler)
+        return make_module(["dots"], loss=None, scheduler=scheduler)
 
     schedule = make(partial(ConstantLR, factor=1.0)).configure_optimizers()
     checkpoint = {

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from PIL import Image
 from training import TINY, make_folders
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.data.fingerprint import data_fingerprint
 from polystyle.prepare import prepare
 from polystyle.training.run_record import differences, write_record
 
@@ -35,28 +34,36 @@ def make_data(root: Path, photos: str = "photos") -> StyleTransferData:
     return StyleTransferData(str(root / photos), str(root / "paintings"), val_fraction=0.5)
 
 
+def plain(root: Path, *overrides: str) -> dict[str, Any]:
+    return OmegaConf.to_container(compose(root, *overrides))
+
+
 def changed(root: Path, *overrides: str) -> list[str]:
-    return differences(root / "run", compose(root, *overrides), make_data(root))
+    return differences(root / "run", plain(root, *overrides), make_data(root).fingerprint())
+
+
+def record(root: Path, *overrides: str, step: int = 0, changes: Sequence[str] = ()) -> None:
+    fingerprint = make_data(root).fingerprint()
+    write_record(root / "run", plain(root, *overrides), fingerprint, step, list(changes))
 
 
 def begin(root: Path, *overrides: str) -> None:
     (root / "run").mkdir()
-    write_record(root / "run", compose(root, *overrides), make_data(root), 0, [])
+    record(root, *overrides)
 
 
 def test_the_record_tells_what_the_run_is(root: Path) -> None:
     begin(root, "seed=3")
-    record = json.loads((root / "run/run.json").read_text())
-    assert record["seed"] == 3
-    assert {"python", "torch", "lightning", "polystyle"} <= record["starts"][0]["versions"].keys()
-    assert sum(record["data"][f"{kind}"]["count"] for kind in list(record["data"])[:2]) == 10
-    assert sorted(record["data"]["paintings"]) == ["dots", "haze", "rust"]
-    assert OmegaConf.load(root / "run/.hydra/config.yaml").data.image_size == 32
+    content = json.loads((root / "run/run.json").read_text())
+    assert content["seed"] == 3
+    assert {"python", "torch", "lightning", "polystyle"} <= content["starts"][0]["versions"].keys()
+    assert sum(content["data"][f"{kind}"]["count"] for kind in list(content["data"])[:2]) == 10
+    assert sorted(content["data"]["paintings"]) == ["dots", "haze", "rust"]
 
 
 def test_each_start_is_on_record(root: Path) -> None:
     begin(root)
-    write_record(root / "run", compose(root, "seed=4"), make_data(root), 8, ["seed was 0 and is 4"])
+    record(root, "seed=4", step=8, changes=["seed was 0 and is 4"])
     starts = json.loads((root / "run/run.json").read_text())["starts"]
     assert [(each["step"], each["changes"]) for each in starts] == [
         (0, []),
@@ -125,7 +132,7 @@ def repaint(root: Path) -> None:
     [
         (add_photo, r"there were \d photos to train on and are \d|there were \d held-out photos"),
         (enlarge_photos, "of 8 photos to train on some have another name or size"),
-        (repaint, "another picture is the painting rust"),
+        (repaint, "other paintings than before: rust"),
     ],
 )
 def test_other_data_is_told(root: Path, change: Callable[[Path], None], difference: str) -> None:
@@ -140,14 +147,14 @@ def test_data_may_move(root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     moved = tmp_path_factory.mktemp("moved")
     for name in ("photos", "paintings"):
         shutil.copytree(root / name, moved / name)
-    assert differences(root / "run", compose(moved), make_data(moved)) == []
+    assert differences(root / "run", plain(moved), make_data(moved).fingerprint()) == []
 
 
 def test_a_prepared_set_has_a_fingerprint_too(root: Path) -> None:
     prepare(root / "photos", root / "prepared", size=32)
-    fingerprint = data_fingerprint(make_data(root, "prepared"))
-    assert fingerprint == data_fingerprint(make_data(root, "prepared"))
-    assert fingerprint != data_fingerprint(make_data(root))
+    fingerprint = make_data(root, "prepared").fingerprint()
+    assert fingerprint == make_data(root, "prepared").fingerprint()
+    assert fingerprint != make_data(root).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -159,35 +166,71 @@ def test_a_damaged_record_is_named(root: Path, content: str) -> None:
     with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
         changed(root)
     with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
-        write_record(root / "run", compose(root), make_data(root), 8, [])
+        record(root, step=8)
 
 
 @pytest.mark.parametrize("name", ["configuration", "data"])
 def test_a_record_of_half_a_run_is_damaged(root: Path, name: str) -> None:
     begin(root)
-    record = json.loads((root / "run/run.json").read_text())
-    del record[name]
-    (root / "run/run.json").write_text(json.dumps(record))
+    content = json.loads((root / "run/run.json").read_text())
+    del content[name]
+    (root / "run/run.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"run\.json is damaged: remove it to go on"):
         changed(root)
 
 
-@pytest.mark.parametrize("name", ["run.json", ".hydra/config.yaml"])
 def test_killed_while_it_writes_its_record_a_run_keeps_the_one_before(
-    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(root)
-    before = (root / "run" / name).read_bytes()
+    before = (root / "run/run.json").read_bytes()
 
     def replace(partial: Path, path: Path) -> None:
-        if path == root / "run" / name:
-            raise KeyboardInterrupt
-        partial.rename(path)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
-        write_record(root / "run", compose(root, "seed=7"), make_data(root), 8, [])
-    assert (root / "run" / name).read_bytes() == before
+        record(root, "seed=7", step=8)
+    assert (root / "run/run.json").read_bytes() == before
+
+
+def as_of_0_1(root: Path) -> None:
+    """Turn the record into one that polystyle 0.1 wrote."""
+    path = root / "run/run.json"
+    content = json.loads(path.read_text())
+    del content["format_version"]
+    config = content["configuration"]
+    config["model"] |= {name: config["network"][name] for name in ("width", "init_std")}
+    config["model"]["row_rate"] = config["model"].pop("style_lr_multiplier")
+    config["data"]["small_share"] = config["data"].pop("progressive_share")
+    config["data"]["photo_row"] = config["data"].pop("identity_style")
+    config["data"]["cache"] = None
+    for group, target in (
+        ("data", "polystyle.data.StyleTransferData"),
+        ("model", "polystyle.module.MultiStyleModule"),
+        ("loss", "polystyle.losses.PerceptualLoss"),
+    ):
+        config[group]["_target_"] = target
+    config["loss"]["vgg"]["_target_"] = "polystyle.vgg.VGG16"
+    del config["network"], config["objective"]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differences"),
+    [
+        ((), []),
+        (("network.width=0.25",), ["network.width was 0.125 and is 0.25"]),
+        (("data.identity_style=true",), ["data.identity_style was False and is True"]),
+        (("loss.style_coefficients={rust:2}",), ["loss.style_coefficients.rust was None and is 2"]),
+    ],
+)
+def test_a_run_of_polystyle_0_1_goes_on(
+    root: Path, overrides: tuple[str, ...], differences: list[str]
+) -> None:
+    begin(root)
+    as_of_0_1(root)
+    assert changed(root, *overrides) == differences
 
 
 def test_a_run_without_a_record_goes_on(root: Path) -> None:

@@ -65,7 +65,7 @@ def test_each_style_steps_like_an_adam_that_only_sees_the_batches_it_is_in(
 def test_rows_learn_at_a_rate_of_their_own() -> None:
     shared, rows = make_parameters()
     slow = StyleAdam(copy.deepcopy(shared), copy.deepcopy(rows), lr=0.01)
-    fast = StyleAdam(shared, rows, lr=0.01, row_rate=5.0)
+    fast = StyleAdam(shared, rows, lr=0.01, style_lr_multiplier=5.0)
     before = [parameter.detach().clone() for parameter in (*shared, *rows)]
     set_gradients([*shared, *rows])
     (group,) = slow.param_groups

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.networks.model_file import load_model
-from polystyle.train import best_precision, train
+from polystyle.train import train
+from polystyle.training.trainer import best_precision
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")
 
@@ -24,7 +25,7 @@ def whole_run(folders: Path) -> Path:
     """Eight steps without a break, shared by the tests, which only read it."""
     result = run(train_command(folders, *STEPS, "hydra.run.dir=whole"), folders)
     assert result.returncode == 0, result.stderr
-    assert "whole/model.safetensors" in result.stdout
+    assert "polystyle-stylize PHOTO --model whole --style all" in result.stdout
     assert "whole/stylized/step-000008.png" in result.stdout
     assert "tensorboard --logdir whole" in result.stdout
     return folders / "whole"
@@ -151,7 +152,7 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
         ("loss.vgg.weights=nothing.pth", "no file of VGG-16 weights at nothing.pth"),
         ("loss.vgg.pooling=sum", "loss.vgg.pooling must be max or average, not 'sum'"),
         ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
-        ("model.width=0", "width must be over 0, not 0"),
+        ("network.width=0", "width must be over 0, not 0"),
         ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, not -1"),
     ],
 )

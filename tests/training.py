@@ -3,11 +3,18 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.style_transfer import StyleTransfer
+from polystyle.networks.transformer_net import TransformerNet
+from polystyle.training.module import MultiStyleModule
 
 # Small enough for a step to take a tenth of a second.
 TINY = (
@@ -16,7 +23,7 @@ TINY = (
     "data.batch_size=3",
     "data.num_val_photos=2",
     "data.val_fraction=0.5",
-    "model.width=0.125",
+    "network.width=0.125",
     "model.compile=false",  # it would take longer than the run
     "loss.vgg.weights=random",
     "trainer.accelerator=cpu",
@@ -50,6 +57,16 @@ def train_command(root: Path, *overrides: str) -> list[str]:
 
 # Small tensors on several threads spend their time waiting, the more the busier the machine is.
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def make_module(
+    conditions: list[str], loss: PerceptualLoss | None, width: float = 0.125, **options: Any
+) -> MultiStyleModule:
+    """A module that trains a small network for style transfer, and does not compile its step."""
+    objective = StyleTransfer(loss) if loss else None
+    network = partial(TransformerNet, width=width)
+    options = {"compile": False} | options
+    return MultiStyleModule(conditions, network, objective, **options)
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess:

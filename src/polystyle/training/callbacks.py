@@ -1,25 +1,21 @@
-"""What happens beside the training step: pictures, rates, files, and a clean stop."""
+"""What happens beside the training step: the model file, rates, bad steps, a clean stop."""
 
 import logging
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import to_pil_image
-from torchvision.utils import make_grid, save_image
 
-from polystyle.files.atomic_file import atomic_write
-from polystyle.networks.model_file import load_model, save_model
+from polystyle.files.safetensors_file import read_header
+from polystyle.networks.model_file import read_training, save_model
+from polystyle.training.module import Batch, MultiStyleModule
 from polystyle.training.slurm import REQUEUE_SIGNAL, is_job
 
 log = logging.getLogger(__name__)
@@ -28,131 +24,69 @@ log = logging.getLogger(__name__)
 LEAST_SCALE = 2.0**-20
 
 
-class StylizedGrid(Callback):
-    """One picture of how things stand: paintings along the top, held-out photos down the side, and
-    each photo in each style. Written at the start, at every validation and at the end, to
-    TensorBoard and to ``<folder>/step-000300.png``.
-
-    Args:
-        folder: where the pictures go.
-        max_photos, max_styles: rows and columns, at the most (the first ones).
-    """
-
-    def __init__(self, folder: str, max_photos: int = 4, max_styles: int = 16) -> None:
-        self.folder = Path(folder)
-        self.max_photos = max_photos
-        self.max_styles = max_styles
-        self.written_step: int | None = None
-
-    @torch.no_grad()
-    def grid(self, trainer: Trainer, module: LightningModule) -> Tensor:
-        """``[3, H, W]`` in [0, 1]."""
-        photos = trainer.datamodule.val_photos[: self.max_photos]
-        paintings = list(trainer.datamodule.paintings.values())[: self.max_styles]
-        size = photos.shape[-1]
-        square = v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
-        white = torch.ones_like(photos[0])
-        rows = [white, *(white if each is None else square(each) for each in paintings)]
-        for photo in photos:
-            rows.append(photo)
-            for index in range(len(paintings)):
-                style = torch.tensor([index], device=module.device)
-                with trainer.precision_plugin.forward_context():
-                    stylized = module(photo[None].to(module.device), style)
-                rows.append(stylized[0].float().cpu())
-        return make_grid(rows, nrow=len(paintings) + 1, padding=4, pad_value=1.0)
-
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
-        step = trainer.global_step
-        # The end often comes right after a validation.
-        if not trainer.is_global_zero or trainer.fast_dev_run or step == self.written_step:
-            return
-        self.written_step = step
-        grid = self.grid(trainer, module)
-        self.folder.mkdir(exist_ok=True)
-        with atomic_write(self.folder / f"step-{step:06d}.png") as partial:
-            save_image(grid, partial, format="png")
-        for logger in trainer.loggers:
-            logger.experiment.add_image("stylized", grid, step)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write(trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self.write(trainer, pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write(trainer, pl_module)
-
-
 class ModelFile(Callback):
     """Writes the network to one file at every validation and at the end, with a thumbnail of each
     painting.
 
+    The file's header says how the network was trained: the step, and the ``settings`` of the data
+    and of the objective, if they have any. Where conditions are added to a network, its own header
+    stays, and theirs goes under "added".
+
     Args:
         path: the file.
-        training: how it is trained, for the file's header; the step is added. Where styles are
-            added to a network, its own header stays, and these go under "added".
     """
 
-    def __init__(self, path: str, training: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.training = dict(training or {})
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.thumbnails = thumbnails(trainer.datamodule.paintings)
+    def on_fit_start(self, trainer: Trainer, pl_module: MultiStyleModule) -> None:
+        self.thumbnails = thumbnails_of(trainer.datamodule)
 
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
+    def write(self, trainer: Trainer, module: MultiStyleModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run and not trainer.sanity_checking:
             if trainer.optimizers[0].skipped_in_a_row:
                 return  # whatever these weights are, the file's are good
-            self.save(module, trainer.global_step, self.thumbnails)
+            self.save(module, trainer.global_step, trainer.datamodule, self.thumbnails)
 
     def save(
-        self, module: LightningModule, step: int, painting_thumbnails: Mapping[str, bytes]
+        self,
+        module: MultiStyleModule,
+        step: int,
+        data: LightningDataModule,
+        thumbnails: Mapping[str, bytes],
     ) -> None:
-        training = {**self.training, "step": step}
+        training = {**settings_of(data), **settings_of(module.objective), "step": step}
         model = module.trained()
         if module.base:
-            added = {"styles": module.style_names, **training}
+            added = {"styles": module.conditions, **training}
             earlier = model.training.get("added", [])
             training = {**model.training, "added": [*earlier, added]}
-        all_thumbnails = {**model.thumbnails, **painting_thumbnails}
+        all_thumbnails = {**model.thumbnails, **thumbnails}
         save_model(self.path, replace(model, training=training, thumbnails=all_thumbnails))
 
-    def complete(
-        self, module: LightningModule, step: int, paintings: Mapping[str, Tensor | None]
-    ) -> None:
+    def complete(self, module: MultiStyleModule, step: int, data: LightningDataModule) -> None:
         """Write the network of a run's last step, if the run was killed before it could."""
         if self.path.exists():
-            training = load_model(self.path).training
+            training = read_training(read_header(self.path))
             if [training, *training.get("added", [])][-1].get("step") == step:
                 return
-        self.save(module, step, thumbnails(paintings))
+        self.save(module, step, data, thumbnails_of(data))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: MultiStyleModule) -> None:
         self.write(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: MultiStyleModule) -> None:
         self.write(trainer, pl_module)
 
 
-def thumbnails(paintings: Mapping[str, Tensor | None]) -> dict[str, bytes]:
-    return {name: thumbnail(each) for name, each in paintings.items() if each is not None}
+def settings_of(part: object) -> dict[str, Any]:
+    """What a part of the training tells the model file's header of itself: plain values."""
+    return dict(getattr(part, "settings", {}))
 
 
-def thumbnail(painting: Tensor) -> bytes:
-    """A JPEG of 64 pixels on the longer side, one or two kilobytes.
-
-    Args:
-        painting: RGB ``[3, h, w]`` in [0, 1].
-    """
-    picture = to_pil_image(painting)
-    picture.thumbnail((64, 64))
-    file = BytesIO()
-    picture.save(file, "JPEG")
-    return file.getvalue()
+def thumbnails_of(data: LightningDataModule) -> dict[str, bytes]:
+    """Small JPEGs by condition, from data that has any."""
+    return data.thumbnails() if hasattr(data, "thumbnails") else {}
 
 
 class ImagesPerSecond(Callback):
@@ -174,7 +108,7 @@ class ImagesPerSecond(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch["style"]) * trainer.world_size
+        self.images += len(next(iter(batch.values()))) * trainer.world_size
         if (trainer.global_step % trainer.log_every_n_steps) == 0:
             rate = self.images / (time.perf_counter() - self.since)
             pl_module.log("train/images_per_second", rate)
@@ -232,16 +166,20 @@ class StopWhenNotFinite(Callback):
             )
 
     @torch.no_grad()
-    def which(self, trainer: Trainer, module: LightningModule, batch: Any) -> str:
-        """The styles and photos of this device's last batch whose loss is not finite; all of them
-        if it is the gradient."""
-        data = trainer.datamodule
+    def which(self, trainer: Trainer, module: MultiStyleModule, batch: Batch) -> str:
+        """The samples of this device's last batch whose loss is not finite; all of them if it is
+        the gradient. Data that can name its samples does."""
         number = trainer.global_step * trainer.accumulate_grad_batches - 1
-        share = len(batch["style"])
-        samples = data.samples(number)[trainer.global_rank * share :][:share]
-        is_bad = ~module.losses(batch["content"], batch["style"])["loss"].isfinite()
-        bad = [sample for sample, each in zip(samples, is_bad, strict=True) if each]
-        return ", ".join(f"{style} on {photo}" for style, photo in bad or samples)
+        is_bad = ~module.losses(batch)["loss"].isfinite()
+        share = len(is_bad)
+        first = trainer.global_rank * share
+        if hasattr(trainer.datamodule, "samples"):
+            pairs = trainer.datamodule.samples(number)[first : first + share]
+            names = [f"{condition} on {source}" for condition, source in pairs]
+        else:
+            names = [f"sample {first + place} of the batch" for place in range(share)]
+        bad = [name for name, wrong in zip(names, is_bad, strict=True) if wrong]
+        return ", ".join(bad or names)
 
 
 class ProgressBar(TQDMProgressBar):
@@ -271,9 +209,11 @@ class ProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         # Not by log(prog_bar=True): Lightning would wait for those numbers after every step.
-        logged = trainer.callback_metrics
-        names = [name for name in ("content_loss", "style_loss") if f"train/{name}" in logged]
-        return {name: float(logged[f"train/{name}"]) for name in names}
+        return {
+            name.removeprefix("train/"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/") and name.endswith("loss")
+        }
 
 
 class StopOnSignal(Callback):

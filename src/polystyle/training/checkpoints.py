@@ -92,10 +92,10 @@ def checked_step(
     Raises:
         ValueError: it is one of another run.
     """
-    module.on_load_checkpoint(checkpoint)
+    module.check_checkpoint(checkpoint)
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}:
-        raise ValueError(f"{path} is of a network of another shape: is model.width what it was?")
+        raise ValueError(f"{path} is of a network of another shape: is network.width what it was?")
     for schedule in checkpoint["lr_schedulers"]:
         if schedule.get("total_steps", max_steps) != max_steps:
             raise ValueError(

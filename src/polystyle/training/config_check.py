@@ -1,14 +1,19 @@
-"""Whether a configuration's values are of the kind that the constructors they go to ask for."""
+"""Whether a configuration can be run: keys that are missing or old, values of another type than the
+constructors that they go to ask for, parts of one's own."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import hydra
 from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
-from polystyle.training.run_record import flat
+from polystyle.training.run_record import RENAMED, flat
 
 # Keys that train.py itself reads.
 OWN: dict[str, Any] = {
@@ -18,7 +23,9 @@ OWN: dict[str, Any] = {
     "run_dir": str,
     "allow_changes": bool,
     "data": dict,
+    "network": dict,
     "model": dict,
+    "objective": dict,
     "loss": dict,
     "trainer": dict,
     "callbacks": dict[str, dict | None],
@@ -33,6 +40,91 @@ OWN: dict[str, Any] = {
     "trainer.val_check_interval": int,
     "trainer.log_every_n_steps": int,
 }
+
+# Numbers of steps.
+COUNTS = ("max_steps", "val_check_interval", "log_every_n_steps", "accumulate_grad_batches")
+
+# What a key that has no default is.
+REQUIRED = {"data.content_dir": "the folder of photos", "data.style_dir": "the folder of paintings"}
+
+# Groups of which a user may name a class of their own by `_target_`.
+OPEN_GROUPS = ("network", "objective", "data")
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raises ValueError for the first thing about a configuration that can't be run."""
+    for key in flat(OmegaConf.to_container(cfg)):
+        if key in RENAMED:
+            raise ValueError(renamed(key))
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        meaning = f": {REQUIRED[key]}" if key in REQUIRED else ""
+        raise ValueError(f"{key} is not set{meaning}. See polystyle-train --help")
+    check_types(OmegaConf.to_container(cfg, resolve=True))
+    for key in COUNTS:
+        if cfg.trainer[key] < 1:
+            raise ValueError(f"trainer.{key} must be at least 1, not {cfg.trainer[key]}")
+
+
+def renamed(key: str) -> str:
+    """What to type in place of a key of polystyle 0.1."""
+    if RENAMED[key] is None:
+        return f"there is no {key} any more: leave it out"
+    return f"{key} is called {RENAMED[key]} now"
+
+
+def drop_unused(cfg: DictConfig, overrides: list[str]) -> list[str]:
+    """Where a part is a class of one's own, take out the arguments of polystyle's class.
+
+    ``network._target_=my_net.MyNet`` leaves `width` and whatever else ``configs/network`` gives to
+    polystyle's own network. What MyNet does not take is taken out, unless it was typed.
+
+    Args:
+        cfg: the configuration, which is changed.
+        overrides: what was typed.
+
+    Returns:
+        A line for each part, for people.
+    """
+    typed = {text.lstrip("+").partition("=")[0] for text in overrides}
+    lines = []
+    for group in OPEN_GROUPS:
+        target = str(cfg[group]._target_)
+        if target.startswith("polystyle."):
+            continue
+        parameters = parameters_of(target).values()
+        if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+            continue
+        taken = {parameter.name for parameter in parameters}
+        unused = [
+            str(name)
+            for name in cfg[group]
+            if name not in taken and not name.startswith("_") and f"{group}.{name}" not in typed
+        ]
+        for name in unused:
+            del cfg[group][name]
+        if unused:
+            lines.append(f"{target} takes no {', '.join(unused)}: left out of {group}")
+    return lines
+
+
+def explain(error: Exception) -> str:
+    """An error of Hydra's, in one line, with the keys that may have been meant."""
+    # Hydra names its search path, in more lines than the error itself.
+    message = " ".join(str(error).split("Config search path")[0].split())
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if "'hydra/launcher/submitit_" in message:
+        return f"{message} It needs the plugin: pip install 'polystyle[slurm]'"
+    if not unknown:
+        return message
+    key = unknown[1]
+    if key in RENAMED:
+        return renamed(key)
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        known = list(flat(OmegaConf.to_container(hydra.compose("train"))))
+    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    near = dict.fromkeys(same_leaf + get_close_matches(key, known, n=3))
+    meant = f"did you mean {' or '.join(near)}?" if near else "see polystyle-train --help"
+    return f"there is no {key} in the configuration: {meant}"
 
 
 def check_types(config: dict[str, Any]) -> None:
@@ -62,14 +154,14 @@ def check_types(config: dict[str, Any]) -> None:
 def in_words(annotation: Any) -> str:
     """A type as a person says it: float, str or null, max or average."""
     if get_args(annotation) and get_origin(annotation) in (Literal, Union, UnionType):
-        return " or ".join(dict.fromkeys(in_words(each) for each in get_args(annotation)))
+        return " or ".join(dict.fromkeys(in_words(choice) for choice in get_args(annotation)))
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__name__.replace("NoneType", "null")
     return str(annotation).replace("typing.", "").replace("collections.abc.", "")
 
 
 def annotated(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each value with its dotted key and the annotation of what it becomes, where there is one."""
+    """Each value with its dotted key and the annotation of its parameter, if there is one."""
     parameters: Mapping[str, inspect.Parameter] = {}
     if "_target_" in config:
         parameters = parameters_of(config["_target_"])
@@ -87,7 +179,11 @@ def annotated(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def parameters_of(target: str) -> Mapping[str, inspect.Parameter]:
-    """Of a constructor or function, by name. Raises ValueError if there is none of that name."""
+    """The parameters of a constructor or function, by name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     try:
         called = get_object(target)
         try:

@@ -1,4 +1,4 @@
-"""Several devices, a process for each: one run folder, one voice, one end. Imports no torch."""
+"""Several devices, a process for each: one folder, one that speaks, one end. Imports no torch."""
 
 import os
 import signal
@@ -6,24 +6,21 @@ import time
 from multiprocessing import active_children
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
-def is_first_process() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the only process of a run, or the one of several that writes and speaks."""
     # torchrun numbers all processes by RANK. Lightning starts its own with the other two.
     names = ["RANK"] if "RANK" in os.environ else ["LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"]
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
-def let_the_first_process_speak() -> None:
-    """Wait before an error of another process: most likely the first met the same, has said so,
-    and its end ends this one."""
-    if not is_first_process():
+def wait_for_rank_zero() -> None:
+    """Wait before another process reports an error: most likely rank zero met the same, reports it,
+    and its end ends this process."""
+    if not is_rank_zero():
         time.sleep(10)
 
 
@@ -41,17 +38,24 @@ def share_run_name() -> None:
         os.environ["POLYSTYLE_RUN"] = "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
 
 
-def check_devices(trainer: "Trainer", batch_size: int) -> None:
-    """Raises ValueError if a run can't go on that many devices."""
-    from polystyle.data.draws import StepSampler
+def check_devices(trainer: "Trainer", batch_size: int, is_sweep: bool) -> None:
+    """Raises ValueError if a run can't go on that many devices.
 
-    StepSampler(batch_size, world_size=trainer.world_size)
-    if (
+    Args:
+        trainer: knows the devices.
+        batch_size: of all devices together.
+        is_sweep: whether this run is one of several that Hydra starts (-m).
+    """
+    if batch_size % trainer.world_size:
+        raise ValueError(
+            f"data.batch_size={batch_size} is for all devices together and does not divide by "
+            f"the {trainer.world_size} there are"
+        )
+    started_by_lightning = (
         trainer.world_size > 1
         and not trainer.strategy.cluster_environment.creates_processes_externally
-        and HydraConfig.initialized()
-        and HydraConfig.get().mode == RunMode.MULTIRUN
-    ):
+    )
+    if started_by_lightning and is_sweep:
         # Lightning would start the other devices' processes with this command: all of the sweep.
         raise ValueError(
             "several devices can't be had with -m, but by torchrun or hydra/launcher=slurm: "
@@ -60,9 +64,11 @@ def check_devices(trainer: "Trainer", batch_size: int) -> None:
 
 
 def end_other_processes(trainer: "Trainer") -> None:
-    """Kill the processes that Lightning started for the other devices, which may be waiting for
-    this one, and would for half an hour; and the loader's, which leave signals to this one, and so
-    would go on for ever."""
+    """Kill the other devices' processes and the loader's.
+
+    Processes that Lightning started for the other devices may be waiting for this one, and would
+    for half an hour. Those of the loader ignore signals, and would go on for ever.
+    """
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch would raise an error for each
     for worker in active_children():

@@ -1,53 +1,132 @@
-"""What is found out before the first step rather than hours later: memory, time, disk."""
+"""The first step, tried before training begins: does it fit into memory, how long does it take, and
+can it be compiled?"""
 
 import gc
+import logging
 import time
 import traceback
-from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
-from polystyle.training.callbacks import StylizedGrid
-from polystyle.training.memory import free_memory_only, is_out_of_memory
+from polystyle.training.memory import capped_at_free_memory, is_out_of_memory
+from polystyle.training.module import Batch, MultiStyleModule, channels_last
 
-if TYPE_CHECKING:
-    from polystyle.data.datamodule import StyleTransferData
-    from polystyle.training.module import MultiStyleModule
+log = logging.getLogger(__name__)
 
 
-def try_step(module: "MultiStyleModule") -> float:
-    """Take this device's share of a training step, forward and backward, at full size, and forget
-    it: no weight changes.
+class FirstStep(Callback):
+    """Takes this device's share of a training step at full size, forward and backward, and forgets
+    it; then compiles the step, if the module asks for that.
+
+    No weight changes. The step is tried in `on_train_start`, when the objective is prepared and the
+    loader's workers have not started. This callback stands before all others that write: a run that
+    can't begin writes nothing.
+
+    Args:
+        max_steps: the run's, to estimate how long it takes. (In a dry run the Trainer has another.)
+
+    Attributes:
+        passed: whether training can begin.
+        compiled_shapes: the shapes of batches that the step is compiled for.
+
+    Raises:
+        MemoryError: the step doesn't fit into memory; says which batch size would.
+        FloatingPointError: the loss is infinite or NaN.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.passed = False
+        self.compiled_shapes: set[torch.Size] = set()
+
+    def on_train_start(self, trainer: Trainer, pl_module: MultiStyleModule) -> None:
+        compiles = pl_module.compile_step and pl_module.device.type in ("cpu", "cuda")
+        compiles &= not trainer.fast_dev_run  # compiling takes longer than that
+        try:
+            seconds = try_step(trainer, pl_module)
+        except MemoryError:
+            if not compiles:
+                raise
+            self.compile(trainer, pl_module)  # a compiled step needs about half of the memory
+            try_step(trainer, pl_module)
+        else:
+            steps = self.max_steps - trainer.global_step
+            duration = in_words(steps * trainer.accumulate_grad_batches * seconds)
+            faster_later = ", less once it is compiled" if compiles else ""
+            log.info(f"Tried a step: {seconds:.2g} s, so about {duration} in all{faster_later}")
+            if compiles:
+                self.compile(trainer, pl_module)
+        self.passed = True
+
+    def compile(self, trainer: Trainer, module: MultiStyleModule) -> None:
+        """Compile the training step, forward and backward.
+
+        Where that fails (no C++ compiler, say), a line tells why, and training goes on uncompiled.
+        """
+        batch = example(trainer, trainer.datamodule.batch_size // trainer.world_size)
+        uncompiled = module.training_losses
+        module.training_losses = torch.compile(module.losses, dynamic=False)
+        log.info("Compiling the training step (model.compile=false leaves it as it is)")
+        started_at = time.monotonic()
+        try:
+            gradients(trainer, module, batch)
+        except Exception as error:
+            # Dynamo, its backends and their toolchains fail in as many ways as there are of them.
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            log.warning(f"torch.compile failed ({reason}); training continues uncompiled")
+            module.training_losses = uncompiled
+            return
+        self.compiled_shapes.add(shape_of(batch))
+        log.info(f"Compiled in {time.monotonic() - started_at:.0f} s")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: MultiStyleModule, batch: Batch, batch_idx: int
+    ) -> None:
+        shape = shape_of(batch)
+        if self.compiled_shapes and shape not in self.compiled_shapes:
+            self.compiled_shapes.add(shape)
+            log.info(f"\nCompiling the training step for images of {shape[-1]} pixels")
+
+
+def in_words(seconds: float) -> str:
+    """How long a run takes, roughly."""
+    minutes = seconds / 60
+    if minutes <= 1.5:
+        return "a minute"
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def try_step(trainer: Trainer, module: MultiStyleModule) -> float:
+    """Take this device's share of a step, or find out which batch size would fit.
 
     Returns:
         The seconds that it took, the second time.
 
     Raises:
-        MemoryError: it doesn't fit; says which batch would.
-        FloatingPointError: the loss is infinite or NaN.
+        MemoryError, FloatingPointError: see `FirstStep`.
     """
-    data, trainer = module.trainer.datamodule, module.trainer
-    count = data.batch_size // trainer.world_size
-    if fits(module, count):
-        return take_step(module, count)
+    batch_size = trainer.datamodule.batch_size
+    count = batch_size // trainer.world_size
+    if fits(trainer, module, count):
+        return take_step(trainer, module, count)
     fewer = count // 2
-    while fewer and not fits(module, fewer):
+    while fewer and not fits(trainer, module, fewer):
         fewer //= 2
     way_out = (
         f"data.batch_size={fewer * trainer.world_size} does"
         if fewer
-        else "try a much smaller one, or a smaller data.image_size or model.width"
+        else "try a much smaller one, smaller images, or a smaller network"
     )
     raise MemoryError(
-        f"data.batch_size={data.batch_size} at {data.image_size} pixels does not fit into the "
-        f"memory of {module.device}; {way_out}"
+        f"data.batch_size={batch_size} does not fit into the memory of {module.device}; {way_out}"
     )
 
 
-def fits(module: "MultiStyleModule", count: int) -> bool:
+def fits(trainer: Trainer, module: MultiStyleModule, count: int) -> bool:
+    """Whether a step of `count` samples fits into memory."""
     try:
-        take_step(module, count)
+        take_step(trainer, module, count)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -58,41 +137,34 @@ def fits(module: "MultiStyleModule", count: int) -> bool:
     return False
 
 
-def take_step(module: "MultiStyleModule", count: int) -> float:
-    """Seconds for the loss of `count` photos, each in another style, and its gradients."""
-    trainer = module.trainer
-    photos = trainer.datamodule.val_photos
-    content = photos[torch.arange(count) % len(photos)].to(module.device)
-    style = torch.arange(count, device=module.device) % len(module.style_names)
-    trained = [each for each in module.net.parameters() if each.requires_grad]
+def take_step(trainer: Trainer, module: MultiStyleModule, count: int) -> float:
+    """Seconds for the loss of `count` samples and its gradients."""
+    batch = example(trainer, count)
     started_at = time.perf_counter()
-    with free_memory_only(), trainer.precision_plugin.train_step_context():
-        loss = module.training_losses(content, style)["loss"].mean()
-        torch.autograd.grad(loss, trained)
-        value = loss.item()  # which waits for the device
+    with capped_at_free_memory():
+        value = gradients(trainer, module, batch)
     if not abs(value) < float("inf"):
         raise FloatingPointError(
-            f"the loss is {value} before the first step: see loss.content_weight, "
-            "loss.style_weight and their like, and trainer.precision"
+            f"the loss is {value} before the first step: see the weights of the losses, and "
+            "trainer.precision"
         )
     return time.perf_counter() - started_at
 
 
-def bytes_to_write(
-    module: "MultiStyleModule", data: "StyleTransferData", trainer: Trainer, start_step: int
-) -> int:
-    """About how much a run will add to its folder, in bytes, at the most."""
-    weights = sum(each.nbytes for each in module.net.parameters())
-    trained = sum(each.nbytes for each in module.net.parameters() if each.requires_grad)
-    validations = (trainer.max_steps - start_step) // trainer.val_check_interval + 2
-    # Adam keeps two numbers for each that it trains. One checkpoint more while one is replaced.
-    kept = [validations if c.save_top_k < 0 else c.save_top_k for c in trainer.checkpoint_callbacks]
-    checkpoints = (weights + 2 * trained) * (sum(kept) + 1)
-    pictures = 0
-    for grid in (each for each in trainer.callbacks if isinstance(each, StylizedGrid)):
-        cells = (1 + min(grid.max_photos, data.num_val_photos)) * (
-            1 + min(grid.max_styles, len(data.style_names))
-        )
-        # Once as a file and once for TensorBoard, and paint does not compress well.
-        pictures += 2 * validations * cells * 3 * data.image_size**2
-    return checkpoints + 2 * weights + pictures
+def gradients(trainer: Trainer, module: MultiStyleModule, batch: Batch) -> float:
+    """The mean loss of a batch, once its gradients are computed. They are dropped."""
+    trained = [parameter for parameter in module.net.parameters() if parameter.requires_grad]
+    with trainer.precision_plugin.train_step_context():
+        loss = module.training_losses(channels_last(batch))["loss"].mean()
+        torch.autograd.grad(loss, trained)
+        return loss.item()  # which waits for the device
+
+
+def example(trainer: Trainer, count: int) -> Batch:
+    """The data's example of `count` samples, on the device."""
+    return trainer.strategy.batch_to_device(trainer.datamodule.example(count))
+
+
+def shape_of(batch: Batch) -> torch.Size:
+    """The shape of a batch's first tensor, which training compiles its step for."""
+    return next(iter(batch.values())).shape

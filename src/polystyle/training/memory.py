@@ -21,16 +21,16 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def free_memory_only() -> Iterator[None]:
-    """On Linux, what asks for more memory than is free fails in here, where it would later be
-    killed, or the system stand still."""
+def capped_at_free_memory() -> Iterator[None]:
+    """Caps the heap at the free memory, on Linux, so that an oversized allocation raises instead of
+    waking the OOM killer or stalling the system."""
     available = available_memory()
     if resource is None or available is None:
         yield
         return
     before, most = resource.getrlimit(resource.RLIMIT_DATA)
     used = int(re.search(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-    limits = [each for each in (before, most) if each != resource.RLIM_INFINITY]
+    limits = [limit for limit in (before, most) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min([used + available, *limits]), most))
     try:
         yield
@@ -39,7 +39,7 @@ def free_memory_only() -> Iterator[None]:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can have without taking them from others; None if nobody tells."""
+    """Bytes that are free for this process; None where the system does not say."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return None

@@ -24,8 +24,8 @@ class StyleAdam(Adam):
         shared: parameters that every style shares: torch's own (fused) Adam steps them.
         rows: gamma and beta of every layer, each ``[N, C]``.
         lr: learning rate.
-        row_rate: how many times the learning rate of the shared parameters the rows have. A row
-            takes few steps where styles are many, and bears long ones.
+        style_lr_multiplier: learning-rate multiplier of the rows. A row takes few steps where
+            styles are many, and bears long ones.
 
     Attributes:
         skipped: how many steps were skipped, an int64 scalar on the device.
@@ -37,10 +37,10 @@ class StyleAdam(Adam):
         shared: Iterable[Parameter],
         rows: Iterable[Parameter],
         lr: float,
-        row_rate: float = 1.0,
+        style_lr_multiplier: float = 1.0,
     ) -> None:
         self.rows = list(rows)
-        self.row_rate = row_rate
+        self.style_lr_multiplier = style_lr_multiplier
         super().__init__([*shared, *self.rows], lr=lr, fused=True)
         # Fused Adam would unscale float16's gradients by itself, but not those of the rows.
         self._step_supports_amp_scaling = False
@@ -90,7 +90,8 @@ class StyleAdam(Adam):
         correction = (1 - beta2**steps).sqrt()
         update = torch.sqrt(square, out=gradient).add_(group["eps"] * correction)
         torch.div(mean, update, out=update)
-        update *= -self.row_rate * group["lr"] * present * correction / (1 - beta1**steps)
+        rate = self.style_lr_multiplier * group["lr"]
+        update *= -rate * present * correction / (1 - beta1**steps)
         changes = update.split([row.shape[1] for row in self.rows], dim=1)
         for row, change in zip(self.rows, changes, strict=True):
             row += change

@@ -1,0 +1,64 @@
+"""The objective of style transfer: stylize photos, and compare with photos and paintings."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from polystyle.losses.perceptual_loss import PerceptualLoss
+
+
+class Paintings(Protocol):
+    """What `StyleTransfer` needs of the data: the style images, by style name, in order."""
+
+    paintings: Mapping[str, Tensor | None]
+
+
+class StyleTransfer(nn.Module):
+    """The perceptual loss of photos that a network has stylized (Johnson et al. 2016, section 3).
+
+    Args:
+        loss: the perceptual loss. `prepare` computes its Gram targets.
+    """
+
+    def __init__(self, loss: PerceptualLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The weights of the losses, for the model file's header."""
+        return {
+            "content_weight": self.loss.content_weight,
+            "style_weight": self.loss.style_weight,
+            "relative": self.loss.relative,
+        }
+
+    def prepare(self, data: Paintings) -> None:
+        """Compute the Gram matrices of the paintings; see `PerceptualLoss.set_style_images`."""
+        self.loss.set_style_images(data.paintings)
+
+    def forward(self, net: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Stylize photos and measure them.
+
+        Args:
+            net: takes content and style, gives stylized images ``[B, 3, H, W]`` in [0, 1].
+            batch: ``"content"``, RGB ``[B, 3, H, W]`` float32 in [0, 1], and ``"style"``, the index
+                of each photo's style, ``[B]`` int64.
+
+        Returns:
+            See `PerceptualLoss.forward`; but ``"loss"`` is 0 for photos of one colour.
+        """
+        content, style = batch["content"], batch["style"]
+        losses = self.loss(content, net(content, style), style)
+        return {**losses, "loss": losses["loss"] * is_varied(content)}
+
+
+def is_varied(content: Tensor) -> Tensor:
+    """Whether a photo varies by at least one level of 255 in any channel: 1 or 0, ``[B]`` float32.
+
+    On a photo of one colour each instance normalization multiplies the gradient by 1 / sqrt(eps).
+    The fifteen layers of the published network make 1e37 of that: such a photo teaches nothing, and
+    would destroy what was learned.
+    """
+    return (content.flatten(2).var(2).amax(1) > 255**-2).float()
