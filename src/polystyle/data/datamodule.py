@@ -32,7 +32,7 @@ from polystyle.data.samples import (
 )
 from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import sanitized
-from polystyle.style_names import PHOTO, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_style_name
 from polystyle.training.slurm import REQUEUE_SIGNAL
 
 log = logging.getLogger(__name__)
@@ -167,9 +167,9 @@ class StyleTransferData(LightningDataModule):
                 check_style_name(path.stem)
             except ValueError as error:
                 raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
-            if path.stem == PHOTO:
+            if path.stem == IDENTITY_STYLE:
                 raise ValueError(
-                    f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
+                    f"{path}: a painting can't be named {IDENTITY_STYLE!r}, which is the style of "
                     "data.photo_row: rename it"
                 )
             if path.stem in self.style_paths:
@@ -178,7 +178,7 @@ class StyleTransferData(LightningDataModule):
                     f"{self.style_paths[path.stem]} and {path}"
                 )
             self.style_paths[path.stem] = path
-        self.style_names = sorted(self.style_paths) + [PHOTO] * photo_row
+        self.style_names = sorted(self.style_paths) + [IDENTITY_STYLE] * photo_row
         if not self.style_names:
             raise ValueError("data.style_dir is null and data.photo_row false: there is no style")
 

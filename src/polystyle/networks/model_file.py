@@ -16,7 +16,7 @@ from PIL import Image
 
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.style_names import PHOTO, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_style_name
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 1
@@ -44,7 +44,7 @@ class Model:
     @property
     def painted_names(self) -> list[str]:
         """The names of the styles that come from paintings."""
-        return [name for name in self.style_names if name != PHOTO]
+        return [name for name in self.style_names if name != IDENTITY_STYLE]
 
 
 def fingerprint(net: TransformerNet) -> str:

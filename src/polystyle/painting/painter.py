@@ -18,7 +18,7 @@ from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
 from polystyle.painting.tiles import paint_in_tiles
-from polystyle.style_names import PHOTO, find_style
+from polystyle.style_names import IDENTITY_STYLE, find_style
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
 STROKE_PIXELS = 200_000
@@ -128,7 +128,7 @@ class Painter:
         regions = torch.stack([*(self.style_mix(each, raw) for _, each in masks), *mixes])
         by_rows = strength < 1 and not by_pixels
         if by_rows:
-            photo_row = self.style_mix(PHOTO)
+            photo_row = self.style_mix(IDENTITY_STYLE)
             regions = torch.lerp(photo_row, regions, strength)
         if masks:
             net = self.net_of(regions)
@@ -199,7 +199,7 @@ class Painter:
             raise ValueError(f"strength must be from 0 to 1, not {strength:g}")
         if scale is not None and not SCALES[0] <= scale <= SCALES[1]:
             raise ValueError(f"scale must be from {SCALES[0]:g} to {SCALES[1]:g}, not {scale:g}")
-        if strength < 1 and not by_pixels and PHOTO not in self.style_names:
+        if strength < 1 and not by_pixels and IDENTITY_STYLE not in self.style_names:
             raise ValueError(
                 "this network has no photo row for strength to blend with. Add it in minutes: "
                 "polystyle-train experiment=add_styles model_file=MODEL data.content_dir=PHOTOS "

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.networks.model_file import Model, fingerprint
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.style_names import PHOTO
+from polystyle.style_names import IDENTITY_STYLE
 from polystyle.training.first_step import try_step
 from polystyle.training.style_adam import StyleAdam
 
@@ -285,7 +285,7 @@ def with_new_styles(base: Model, style_names: Sequence[str]) -> TransformerNet:
         ValueError: the network has a style of that name.
     """
     taken = [name for name in style_names if name in base.style_names]
-    if taken == [PHOTO]:
+    if taken == [IDENTITY_STYLE]:
         raise ValueError("the network has a photo row already: leave out data.photo_row")
     if taken:
         raise ValueError(
