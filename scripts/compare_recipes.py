@@ -28,7 +28,7 @@ RECIPES = {
     "published": {},
     "one cycle": {"one_cycle": True},
     "one cycle, row_rate 10": {"one_cycle": True, "row_rate": 10.0},
-    "fast": {"one_cycle": True, "row_rate": 10.0, "small_share": 0.6},
+    "fast": {"one_cycle": True, "row_rate": 10.0, "progressive_share": 0.6},
 }
 
 
@@ -70,7 +70,7 @@ def train(
     args: argparse.Namespace,
     one_cycle: bool = False,
     row_rate: float | None = None,
-    small_share: float = 0.0,
+    progressive_share: float = 0.0,
 ) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Steps, seconds of training so far and held-out losses, now and then."""
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def train(
         str(args.paintings),
         image_size=args.image_size,
         batch_size=args.batch_size,
-        small_share=small_share,
+        progressive_share=progressive_share,
     )
     # It only tells the data where it is.
     data.trainer = pl.Trainer(

@@ -81,7 +81,7 @@ def test_the_grid_has_paintings_on_top_and_photos_down_the_side(
     assert abs(cell(grid, 0, 2).mean() - middle.mean()) < 0.05
 
 
-def test_the_photo_rows_painting_is_a_white_cell(
+def test_the_identity_styles_cell_is_white(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
     data.paintings = {**data.paintings, "haze": None}

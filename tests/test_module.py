@@ -176,7 +176,7 @@ def test_a_network_trained_from_the_start_is_all_there_is(module: MultiStyleModu
     ("names", "complaint"),
     [
         (["wave", "sea"], "has the style sea already"),
-        (["photo"], "has a photo row already: leave out data.photo_row"),
+        (["photo"], "has an identity style already: leave out data.identity_style"),
     ],
 )
 def test_a_name_that_the_network_has_is_refused(names: list[str], complaint: str) -> None:

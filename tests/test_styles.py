@@ -186,7 +186,7 @@ def test_list_shows_the_styles_of_a_network(
         "    #  style         thumbnail",
         "    0  wave          yes",
         "    1  starry_night  -",
-        "    2  photo         -          reconstruction row: paints the photo itself",
+        "    2  photo         -          identity style: paints the photo itself",
         "    3  candy         yes",
         "",
         f"Paint: polystyle-stylize {model} PHOTO --style all --output painted/",
@@ -344,9 +344,9 @@ def test_bad_use_is_one_line(
         (("rename", model, "wave", "../x"), "'../x' is not fit for a file's name"),
         (
             ("rename", model, "wave", IDENTITY_STYLE),
-            "'photo' is the name of the reconstruction row",
+            "'photo' is the name of the identity style",
         ),
-        (("rename", model, IDENTITY_STYLE, "x"), "'photo' is the name of the reconstruction row"),
+        (("rename", model, IDENTITY_STYLE, "x"), "'photo' is the name of the identity style"),
         (("reorder", model, "all"), "there is no style 'all': wave, starry_night, photo, candy"),
     ):
         assert complaint in refusal(monkeypatch, *arguments, "--output", output)

@@ -6,7 +6,7 @@ from pathlib import PureWindowsPath
 
 from polystyle.files.terminal_text import GARBLING
 
-# The style that paints the photo itself, in networks trained with data.photo_row=true.
+# The style that paints the photo itself, in networks trained with data.identity_style=true.
 IDENTITY_STYLE = "photo"
 
 # Models may come from anywhere: how long a name may be, at the most.

@@ -286,7 +286,7 @@ def with_new_styles(base: Model, style_names: Sequence[str]) -> TransformerNet:
     """
     taken = [name for name in style_names if name in base.style_names]
     if taken == [IDENTITY_STYLE]:
-        raise ValueError("the network has a photo row already: leave out data.photo_row")
+        raise ValueError("the network has an identity style already: leave out data.identity_style")
     if taken:
         raise ValueError(
             f"the network has the style {', '.join(taken)} already: give the painting's file "

@@ -95,7 +95,7 @@ def named_if_damaged(record: Path) -> Iterator[None]:
 
 def config_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     fixed = list(FIXED)
-    if before.get("data.small_share") or now.get("data.small_share"):
+    if before.get("data.progressive_share") or now.get("data.progressive_share"):
         fixed.append("trainer.max_steps")  # it says where the small crops end
     different = []
     for key in sorted(before.keys() | now.keys()):
