@@ -92,7 +92,7 @@ def train(
     data.setup()
     device = data.trainer.strategy.root_device
     module = MultiStyleModule(
-        data.style_names, PerceptualLoss(VGG16()), row_rate=row_rate or 1.0
+        data.conditions, PerceptualLoss(VGG16()), row_rate=row_rate or 1.0
     ).to(device)
     module.loss.set_style_images(data.paintings)
     # torch's own: absent styles move on.
@@ -137,10 +137,10 @@ def validate(module: MultiStyleModule, data: StyleTransferData) -> dict[str, flo
     """Means over all styles and held-out photos."""
     sums = {"loss": 0.0, "content_loss": 0.0, "style_loss": 0.0}
     photos = data.val_photos.to(module.device)
-    for index in range(len(data.style_names)):
+    for index in range(len(data.conditions)):
         losses = module.losses(photos, torch.full((len(photos),), index, device=module.device))
         for name in sums:
-            sums[name] += losses[name].mean().item() / len(data.style_names)
+            sums[name] += losses[name].mean().item() / len(data.conditions)
     return sums
 
 

@@ -533,9 +533,9 @@ def test_styles_are_the_paintings_stems_sorted(photos: Path, paintings: Path) ->
     noise((20, 20), 0).save(paintings / "wave-2.png")
     touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", "more/other.png")
     data = make_data(photos, paintings)
-    assert data.style_names == ["candy", "starry_night", "wave", "wave-2"]
+    assert data.conditions == ["candy", "starry_night", "wave", "wave-2"]
     data.setup()
-    assert list(data.paintings) == data.style_names
+    assert list(data.paintings) == data.conditions
 
 
 def test_the_shorter_side_of_a_painting_is_style_size(photos: Path, paintings: Path) -> None:
@@ -596,12 +596,12 @@ def test_a_painting_named_photo_is_refused(
 def test_the_identity_style_is_the_last_style_drawn_as_often_as_the_others(
     photos: Path, paintings: Path
 ) -> None:
-    names = make_data(photos, paintings).style_names
+    names = make_data(photos, paintings).conditions
     data = make_data(photos, paintings, identity_style=True)
     data.setup()
-    assert data.style_names == list(data.paintings) == [*names, "photo"]
+    assert data.conditions == list(data.paintings) == [*names, "photo"]
     assert [name for name, painting in data.paintings.items() if painting is None] == ["photo"]
-    drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.style_names)))
+    drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.conditions)))
     assert drawn == dict.fromkeys(range(len(names) + 1), 3)
     assert [batch["style"][0].item() for batch in data.val_dataloader()][-1] == len(names)
 

@@ -199,7 +199,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     data = instantiate(cfg.data, _convert_="all")
     loss = instantiate(cfg.loss, _convert_="all")
     make_module = instantiate(cfg.model, _partial_=True, _convert_="all")
-    module = make_module(style_names=data.style_names, loss=loss, base=base)
+    module = make_module(style_names=data.conditions, loss=loss, base=base)
     start_step = checked_step(*found, module, cfg.trainer.max_steps) if found else 0
     module.steps_to_go = cfg.trainer.max_steps - start_step
     changes = differences(checkpoint.parents[1], cfg, data) if checkpoint else []
@@ -219,12 +219,12 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
     devices = str(trainer.strategy.root_device)
     if trainer.world_size > 1:
         devices = f"{trainer.world_size} devices ({trainer.strategy.root_device.type})"
-    names = ", ".join(data.style_names)
+    names = ", ".join(data.conditions)
     if base:
         old = f"{len(base.style_names)} styles of {cfg.model_file}"
-        log.info(f"{old}, frozen like all convolutions\n{len(data.style_names)} new: {names}")
+        log.info(f"{old}, frozen like all convolutions\n{len(data.conditions)} new: {names}")
     else:
-        log.info(f"{len(data.style_names)} styles: {names}")
+        log.info(f"{len(data.conditions)} styles: {names}")
     num_bytes = bytes_to_write(module, data, trainer, start_step)
     log.info(
         f"{len(data.train_paths)} photos to train on, {len(data.val_paths)} held out\n"
@@ -232,7 +232,7 @@ def train_in(run_dir: Path, cfg: DictConfig) -> None:
         f"{trainer.precision} on {devices}\n"
         f"Writing to {run_dir}, some {num_bytes / 1e6:,.0f} MB"
     )
-    styles = data.style_names if base else ["all"]
+    styles = data.conditions if base else ["all"]
     if start_step >= cfg.trainer.max_steps:
         if writes_model := callbacks.get("model_file"):
             data.setup()

@@ -91,7 +91,7 @@ class StyleTransferData(LightningDataModule):
 
     Attributes:
         skipped: the `SkippedPhotos`.
-        style_names: sorted; a style's index is its place in here.
+        conditions: the names of the styles, sorted; a style's index is its place in here.
         paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for the style
             that has none, "photo".
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
@@ -178,8 +178,8 @@ class StyleTransferData(LightningDataModule):
                     f"{self.style_paths[path.stem]} and {path}"
                 )
             self.style_paths[path.stem] = path
-        self.style_names = sorted(self.style_paths) + [IDENTITY_STYLE] * identity_style
-        if not self.style_names:
+        self.conditions = sorted(self.style_paths) + [IDENTITY_STYLE] * identity_style
+        if not self.conditions:
             raise ValueError(
                 "data.style_dir is null and data.identity_style false: there is no style"
             )
@@ -245,7 +245,7 @@ class StyleTransferData(LightningDataModule):
             raise OSError(
                 f"{len(errors)} of {len(paintings)} paintings can't be used: {some_of(errors)}"
             )
-        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.style_names)
+        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.conditions)
         self.paintings.update(zip(self.style_paths, paintings, strict=True))
         photos = []
         for photo in self.val_paths:
@@ -259,7 +259,7 @@ class StyleTransferData(LightningDataModule):
             raise ValueError("none of the held-out photos can be used")
         self.val_photos = torch.stack(photos)
         self.training_images = TrainingImages(
-            self.train_paths, len(self.style_names), self.image_size, self.seed, self.skipped
+            self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
         )
         self.training_images[0]  # a run whose photos are all unusable ends before it begins
 
@@ -314,7 +314,7 @@ class StyleTransferData(LightningDataModule):
         """What a batch of all devices is made of: each sample's style, by name, and its photo."""
         return [
             (
-                self.style_names[draw(self.seed, STYLE_STREAM, sample, len(self.style_names))],
+                self.conditions[draw(self.seed, STYLE_STREAM, sample, len(self.conditions))],
                 self.train_paths[draw(self.seed, PHOTO_STREAM, sample, len(self.train_paths))],
             )
             for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size)
@@ -324,6 +324,6 @@ class StyleTransferData(LightningDataModule):
         """One batch for each style: all held-out photos, to be painted in it."""
         batches = [
             {"content": self.val_photos, "style": torch.full((len(self.val_photos),), index)}
-            for index in range(len(self.style_names))
+            for index in range(len(self.conditions))
         ]
         return DataLoader(batches, batch_size=None, generator=torch.Generator())

@@ -91,7 +91,7 @@ def bytes_to_write(
     pictures = 0
     for grid in (each for each in trainer.callbacks if isinstance(each, StylizedGrid)):
         cells = (1 + min(grid.max_photos, data.num_val_photos)) * (
-            1 + min(grid.max_styles, len(data.style_names))
+            1 + min(grid.max_styles, len(data.conditions))
         )
         # Once as a file and once for TensorBoard, and paint does not compress well.
         pictures += 2 * validations * cells * 3 * data.image_size**2
