@@ -463,7 +463,7 @@ class Benchmark:
         }
         rows = []
         for name, data in sources.items():
-            module = self.module(len(data.style_names))
+            module = self.module(len(data.conditions))
             clock = Clock()
             trainer = pl.Trainer(
                 max_steps=self.args.steps + Clock.WARM_UP,

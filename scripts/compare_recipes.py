@@ -28,7 +28,7 @@ RECIPES = {
     "published": {},
     "one cycle": {"one_cycle": True},
     "one cycle, row_rate 10": {"one_cycle": True, "row_rate": 10.0},
-    "fast": {"one_cycle": True, "row_rate": 10.0, "small_share": 0.6},
+    "fast": {"one_cycle": True, "row_rate": 10.0, "progressive_share": 0.6},
 }
 
 
@@ -70,7 +70,7 @@ def train(
     args: argparse.Namespace,
     one_cycle: bool = False,
     row_rate: float | None = None,
-    small_share: float = 0.0,
+    progressive_share: float = 0.0,
 ) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Steps, seconds of training so far and held-out losses, now and then."""
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def train(
         str(args.paintings),
         image_size=args.image_size,
         batch_size=args.batch_size,
-        small_share=small_share,
+        progressive_share=progressive_share,
     )
     # It only tells the data where it is.
     data.trainer = pl.Trainer(
@@ -92,7 +92,7 @@ def train(
     data.setup()
     device = data.trainer.strategy.root_device
     module = MultiStyleModule(
-        data.style_names, PerceptualLoss(VGG16()), row_rate=row_rate or 1.0
+        data.conditions, PerceptualLoss(VGG16()), row_rate=row_rate or 1.0
     ).to(device)
     module.loss.set_style_images(data.paintings)
     # torch's own: absent styles move on.
@@ -137,10 +137,10 @@ def validate(module: MultiStyleModule, data: StyleTransferData) -> dict[str, flo
     """Means over all styles and held-out photos."""
     sums = {"loss": 0.0, "content_loss": 0.0, "style_loss": 0.0}
     photos = data.val_photos.to(module.device)
-    for index in range(len(data.style_names)):
+    for index in range(len(data.conditions)):
         losses = module.losses(photos, torch.full((len(photos),), index, device=module.device))
         for name in sums:
-            sums[name] += losses[name].mean().item() / len(data.style_names)
+            sums[name] += losses[name].mean().item() / len(data.conditions)
     return sums
 
 

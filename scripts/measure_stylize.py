@@ -22,7 +22,7 @@ from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import load_model
 from polystyle.painting.painter import Painter, resized
 from polystyle.painting.tiles import paint_in_tiles
-from polystyle.style_names import PHOTO
+from polystyle.style_names import IDENTITY_STYLE
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     photo = to_float(load_image(args.photo))
     bands(painter, photo, style)
     resolutions(painter, photo, style)
-    if PHOTO in model.style_names:
+    if IDENTITY_STYLE in model.style_names:
         strengths(painter, photo, style, to_float(load_image(args.painting)))
     if args.megapixels:
         large(args.model, args.photo, style, args.megapixels)

@@ -56,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def added(root: Path) -> Path:
     """A run that added the three paintings and the photo row, shared by tests that read it."""
     before = (root / "old.safetensors").read_bytes()
-    command = train_command(root, *ADD, "data.photo_row=true", "hydra.run.dir=added")
+    command = train_command(root, *ADD, "data.identity_style=true", "hydra.run.dir=added")
     result = run(command, root)
     assert result.returncode == 0, result.stderr
     assert "2 styles of old.safetensors, frozen like all shared weights" in result.stdout
@@ -112,7 +112,7 @@ def test_only_the_new_rows_have_an_optimizer_state(added: Path) -> None:
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(root: Path, added: Path) -> None:
     half = f"ckpt_path={added / 'checkpoints/step-000002.ckpt'}"
-    line = (*ADD, "data.photo_row=true", "hydra.run.dir=resumed", half)
+    line = (*ADD, "data.identity_style=true", "hydra.run.dir=resumed", half)
     result = run(train_command(root, *line), root)
     assert result.returncode == 0, result.stderr
     whole = load_model(added / "model.safetensors").net.state_dict()
@@ -143,14 +143,14 @@ def test_sizes_are_those_of_the_network_unless_given(root: Path) -> None:
         (["model_file=null", "data.style_size=null"], "model_file is not set: the trained network"),
         (["model_file=NO_SIZE", "data.style_size=null"], "doesn't tell its style_size: set data.s"),
         (["model_file=none.safetensors"], "there is no model file none.safetensors"),
-        (["data.style_dir=null"], "data.style_dir is null and data.photo_row false"),
+        (["data.style_dir=null"], "data.style_dir is null and data.identity_style false"),
         (["callbacks.model_file.path=${model_file}"], "this run would write over its model_file"),
         (
-            ["data.photo_row=true", "model_file=WITH_PHOTO"],
+            ["data.identity_style=true", "model_file=WITH_PHOTO"],
             "an identity style already: leave out data.",
         ),
         (["model_file=WITH_RUST"], "the style rust already: give the painting's file another name"),
-        (["ckpt_path=CHECKPOINT", "data.photo_row=true", "model_file=null"], "name it with model_"),
+        (["ckpt_path=CHECKPOINT", "data.identity_style=true", "model_file=null"], "name it with"),
     ],
 )
 def test_what_cannot_be_is_one_line(

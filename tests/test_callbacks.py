@@ -55,7 +55,7 @@ def module(data: StyleTransferData) -> MultiStyleModule:
     torch.manual_seed(0)
     loss = PerceptualLoss(VGG16(weights="random"))
     constant = partial(ConstantLR, factor=1.0)
-    return make_module(data.style_names, loss, scheduler=constant)
+    return make_module(data.conditions, loss, scheduler=constant)
 
 
 def cell(grid: torch.Tensor, row: int, column: int) -> torch.Tensor:
@@ -178,7 +178,7 @@ def test_tensorboard_has_everything_that_people_look_for(
     trainer.fit(module, datamodule=data)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    wanted = {f"val_style_loss/{name}" for name in data.style_names}
+    wanted = {f"val_style_loss/{name}" for name in data.conditions}
     wanted |= {f"{part}/{kind}" for part in ("train", "val") for kind in ("loss", "content_loss")}
     wanted |= {"train/style_loss", "val/style_loss", "train/images_per_second"}
     wanted |= {"train/learning_rate"}
@@ -320,7 +320,7 @@ def test_samples_are_what_the_loader_gives(
     for batch in range(3):
         images = [data.training_images[batch * 2 + place] for place in range(2)]
         styles = [style for style, _ in data.samples(batch)]
-        assert [data.style_names[each["style"]] for each in images] == styles
+        assert [data.conditions[each["style"]] for each in images] == styles
         for each, (_, photo) in zip(images, data.samples(batch), strict=True):
             colours = np.asarray(Image.open(photo)).reshape(-1, 3).max(0)
             assert (each["pixels"].reshape(-1, 3).max(0).values.numpy() <= colours).all()

@@ -373,7 +373,7 @@ def test_half_of_the_photos_may_be_bad(
     photos, _ = folders
     for number in range(bad):
         (photos / f"photo{number}.png").write_bytes(b"")
-    data = StyleTransferData(str(photos), None, image_size=16, photo_row=True, num_workers=0)
+    data = StyleTransferData(str(photos), None, image_size=16, identity_style=True, num_workers=0)
     if ends:
         with pytest.raises(
             ValueError, match=r"^6 of 10 photos in .* can't be used, more than half"
@@ -393,7 +393,7 @@ def test_of_many_photos_a_sample_is_tried_that_the_seed_draws(
     monkeypatch.setattr("polystyle.data.datamodule.MOST_TRIED", 4)
 
     def tried(seed: int) -> set[str]:
-        data = StyleTransferData(str(photos), None, image_size=16, photo_row=True, seed=seed)
+        data = StyleTransferData(str(photos), None, image_size=16, identity_style=True, seed=seed)
         with pytest.raises(ValueError, match=r"^4 of 4 photos that were tried in "):
             data.prepare_data()
         return data.skipped.known

@@ -140,7 +140,7 @@ def test_a_share_of_the_steps_sees_the_same_crops_at_half_the_size(
     photos: Path, paintings: Path, accumulate: int
 ) -> None:
     whole = loader_batches(make_data(photos, paintings, image_size=64), 10 * accumulate)
-    data = make_data(photos, paintings, image_size=64, small_share=0.3)
+    data = make_data(photos, paintings, image_size=64, progressive_share=0.3)
     assert data.crop_sizes == [32, 64]
     grown = loader_batches(data, 10 * accumulate, accumulate=accumulate)
     small = 3 * accumulate
@@ -533,9 +533,9 @@ def test_styles_are_the_paintings_stems_sorted(photos: Path, paintings: Path) ->
     noise((20, 20), 0).save(paintings / "wave-2.png")
     touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", "more/other.png")
     data = make_data(photos, paintings)
-    assert data.style_names == ["candy", "starry_night", "wave", "wave-2"]
+    assert data.conditions == ["candy", "starry_night", "wave", "wave-2"]
     data.setup()
-    assert list(data.paintings) == data.style_names
+    assert list(data.paintings) == data.conditions
 
 
 def test_the_shorter_side_of_a_painting_is_style_size(photos: Path, paintings: Path) -> None:
@@ -584,28 +584,30 @@ def test_two_paintings_of_one_name_are_named(photos: Path, paintings: Path) -> N
 # ---- Validation, and bad values -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("photo_row", [True, False])
-def test_a_painting_named_photo_is_refused(photos: Path, paintings: Path, photo_row: bool) -> None:
+@pytest.mark.parametrize("identity_style", [True, False])
+def test_a_painting_named_photo_is_refused(
+    photos: Path, paintings: Path, identity_style: bool
+) -> None:
     shutil.copy(next(paintings.iterdir()), paintings / "photo.png")
     with pytest.raises(ValueError, match=r"photo\.png: a painting can't be named 'photo'"):
-        make_data(photos, paintings, photo_row=photo_row)
+        make_data(photos, paintings, identity_style=identity_style)
 
 
-def test_the_photo_row_is_the_last_style_drawn_as_often_as_the_others(
+def test_the_identity_style_is_the_last_style_drawn_as_often_as_the_others(
     photos: Path, paintings: Path
 ) -> None:
-    names = make_data(photos, paintings).style_names
-    data = make_data(photos, paintings, photo_row=True)
+    names = make_data(photos, paintings).conditions
+    data = make_data(photos, paintings, identity_style=True)
     data.setup()
-    assert data.style_names == list(data.paintings) == [*names, "photo"]
+    assert data.conditions == list(data.paintings) == [*names, "photo"]
     assert [name for name, painting in data.paintings.items() if painting is None] == ["photo"]
-    drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.style_names)))
+    drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.conditions)))
     assert drawn == dict.fromkeys(range(len(names) + 1), 3)
     assert [batch["style"][0].item() for batch in data.val_dataloader()][-1] == len(names)
 
 
-def test_without_paintings_there_is_the_photo_row_or_nothing(photos: Path) -> None:
-    data = StyleTransferData(str(photos), None, image_size=16, photo_row=True)
+def test_without_paintings_there_is_the_identity_style_or_nothing(photos: Path) -> None:
+    data = StyleTransferData(str(photos), None, image_size=16, identity_style=True)
     data.setup()
     assert data.paintings == {"photo": None}
     with pytest.raises(ValueError, match="there is no style"):

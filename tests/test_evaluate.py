@@ -29,7 +29,7 @@ from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.contact_sheet import GAP
-from polystyle.style_names import PHOTO
+from polystyle.style_names import IDENTITY_STYLE
 
 STYLE_NAMES = ["dots", "haze", "rust"]
 STEPS = 4
@@ -386,7 +386,7 @@ def test_styles_without_a_painting_are_named_and_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = make_run(tmp_path)
-    save_model(model, Model(make_net(5), [*STYLE_NAMES, "lost", PHOTO]))
+    save_model(model, Model(make_net(5), [*STYLE_NAMES, "lost", IDENTITY_STYLE]))
     evaluate(model, photos=1, gatys_steps=0)
     printed = capsys.readouterr().out
     assert "Passed over, having no painting there: lost\n" in printed

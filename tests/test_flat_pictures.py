@@ -28,7 +28,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_they_train_and_stylize_without_nan(folders: Path) -> None:
-    overrides = ("data.photo_row=true", "hydra.run.dir=flat", "data.batch_size=5")
+    overrides = ("data.identity_style=true", "hydra.run.dir=flat", "data.batch_size=5")
     steps = ("trainer.max_steps=12", "trainer.val_check_interval=6", "data.num_workers=1")
     result = run(train_command(folders, *overrides, *steps), folders)
     assert result.returncode == 0, result.stderr

@@ -17,7 +17,7 @@ from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm
 from polystyle.networks.model_file import FORMAT_VERSION, Model, fingerprint, load_model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.style_names import PHOTO, find_style
+from polystyle.style_names import IDENTITY_STYLE, find_style
 
 NAMES = ["starry_night", "la_muse", "Æble & pære"]
 JPEG = BytesIO()
@@ -375,4 +375,4 @@ def test_fingerprint_is_of_the_convolutions_alone(net: TransformerNet) -> None:
 
 
 def test_the_painted_styles_are_all_but_the_photo(net: TransformerNet) -> None:
-    assert Model(net, ["wave", PHOTO, "candy"]).painted_names == ["wave", "candy"]
+    assert Model(net, ["wave", IDENTITY_STYLE, "candy"]).painted_names == ["wave", "candy"]

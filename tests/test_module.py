@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> StyleTransferData:
 @pytest.fixture
 def module(data: StyleTransferData) -> MultiStyleModule:
     torch.manual_seed(0)
-    return make_module(data.style_names, PerceptualLoss(VGG16(weights="random")))
+    return make_module(data.conditions, PerceptualLoss(VGG16(weights="random")))
 
 
 def trainer(root: Path, **options) -> pl.Trainer:
@@ -87,7 +87,7 @@ def test_the_style_loss_of_every_style_is_logged_by_name(
     fit = trainer(tmp_path, max_steps=1, val_check_interval=1)
     fit.fit(module, datamodule=data)
     logged = fit.logged_metrics
-    each = [logged[f"val_style_loss/{name}"] for name in data.style_names]
+    each = [logged[f"val_style_loss/{name}"] for name in data.conditions]
     assert logged["val/style_loss"] == pytest.approx(float(sum(each)) / 3, rel=1e-5)
     with torch.no_grad():
         photos = data.val_photos
@@ -126,7 +126,7 @@ def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -
     base = make_base("sky", "sea")
     before = {name: tensor.clone() for name, tensor in base.net.state_dict().items()}
     loss = PerceptualLoss(VGG16(weights="random"))
-    module = make_module(data.style_names, loss, base=base)
+    module = make_module(data.conditions, loss, base=base)
     rows = rows_of(module.net)
     fit = trainer(tmp_path, max_steps=2, limit_val_batches=0)
     fit.fit(module, datamodule=data)
@@ -135,7 +135,7 @@ def test_new_styles_alone_are_trained(tmp_path: Path, data: StyleTransferData) -
     parameters = dict(module.net.named_parameters())
     assert trained == {id(parameters[name]) for name in rows}
     model = module.trained()
-    assert model.style_names == ["sky", "sea", *data.style_names]
+    assert model.style_names == ["sky", "sea", *data.conditions]
     for name, tensor in model.net.state_dict().items():
         old = tensor[:2] if name in rows else tensor
         assert torch.equal(old, before[name]), name
@@ -149,14 +149,14 @@ def test_a_new_style_begins_as_the_nearest_old_one(
     tmp_path: Path, data: StyleTransferData, vgg: VGG16
 ) -> None:
     base = make_base("sky", "sea", "sun")
-    module = make_module(data.style_names, PerceptualLoss(vgg), base=base)
+    module = make_module(data.conditions, PerceptualLoss(vgg), base=base)
     fit = trainer(tmp_path, max_steps=1, limit_val_batches=0)
     # So that each is nearest to another, the paintings are what the old styles paint.
     data.setup()
     with torch.no_grad():
         painted = base.net(data.val_photos[:1].expand(3, -1, -1, -1), torch.arange(3))
     data.setup = lambda stage=None: None
-    data.paintings = dict(zip(data.style_names, painted[[2, 0, 1]], strict=True))
+    data.paintings = dict(zip(data.conditions, painted[[2, 0, 1]], strict=True))
 
     class Stop(pl.Callback):
         def on_train_start(self, trainer, pl_module) -> None:
@@ -278,7 +278,7 @@ def test_a_resumed_run_has_the_learning_rate_that_is_configured(
             "constant": partial(ConstantLR, factor=1.0),
             "one_cycle": partial(OneCycleLR, max_lr=4 * rate, total_steps=8),
         }
-        module = make_module(data.style_names, loss, learning_rate=rate, scheduler=makers[schedule])
+        module = make_module(data.conditions, loss, learning_rate=rate, scheduler=makers[schedule])
         run = trainer(tmp_path, limit_val_batches=0, max_steps=options.pop("max_steps"))
         run.fit(module, datamodule=data, weights_only=True, **options)
         return module

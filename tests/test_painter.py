@@ -337,21 +337,21 @@ def test_strength_blends_rows_and_adds_what_the_reconstruction_lacks(painter: Pa
     same(painter(photo, "wave", strength=0.3, scale=None), expected)
 
 
-def test_strength_by_pixels_is_a_blend_of_pixels_and_needs_no_photo_row() -> None:
+def test_strength_by_pixels_is_a_blend_of_pixels_and_needs_no_identity_style() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
     photo = make_photo(600, 24)  # pixels are blended some rows at a time
     expected = 0.4 * painter(photo, "wave") + 0.6 * photo
     same(painter(photo, "wave", strength=0.4, by_pixels=True), expected)
 
 
-def test_strength_without_a_photo_row_is_refused_with_the_way_to_one() -> None:
+def test_strength_without_an_identity_style_is_refused_with_the_way_to_one() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
-    with pytest.raises(ValueError, match="this network has no photo row") as error:
+    with pytest.raises(ValueError, match="this network has no identity style") as error:
         painter(make_photo(), "wave", strength=0.5)
     message = str(error.value)
     assert "\n" not in message
     assert "polystyle-train experiment=add_styles" in message
-    assert "data.photo_row=true" in message
+    assert "data.identity_style=true" in message
     assert "--strength-by pixels" in message
     painter(make_photo(), "wave", strength=1)
 

@@ -333,7 +333,7 @@ def test_a_damaged_set_is_named(photos: Path, output: Path) -> None:
 
 def make_data(folder: Path, **changed: object) -> StyleTransferData:
     arguments = {"image_size": 24, "batch_size": 4, "num_workers": 0, "val_fraction": 0.3}
-    return StyleTransferData(str(folder), None, photo_row=True, **(arguments | changed))
+    return StyleTransferData(str(folder), None, identity_style=True, **(arguments | changed))
 
 
 def batches(
@@ -374,7 +374,9 @@ def test_a_prepared_set_holds_out_the_same_photos_and_gives_the_same_crops(
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("changed", [{"num_workers": 2}, {"image_size": 32, "small_share": 0.4}])
+@pytest.mark.parametrize(
+    "changed", [{"num_workers": 2}, {"image_size": 32, "progressive_share": 0.4}]
+)
 def test_batches_are_functions_of_seed_and_step(
     changed: dict[str, object], photos: Path, output: Path
 ) -> None:

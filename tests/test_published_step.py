@@ -170,7 +170,7 @@ def test_no_step_waits_for_the_device_but_those_that_are_logged(
     data = StyleTransferData(
         photos, styles, 32, 32, batch_size=3, num_workers=0, val_fraction=0.5, num_val_photos=2
     )
-    module = make_module(data.style_names, PerceptualLoss(vgg))
+    module = make_module(data.conditions, PerceptualLoss(vgg))
     watch = WatchSteps()
     trainer = pl.Trainer(
         default_root_dir=tmp_path,

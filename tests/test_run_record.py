@@ -108,8 +108,8 @@ def test_another_configuration_is_told(root: Path, override: str, difference: st
 
 
 def test_how_long_matters_where_the_first_steps_are_on_small_crops(root: Path) -> None:
-    begin(root, "data.small_share=0.5")
-    assert changed(root, "data.small_share=0.5", "trainer.max_steps=9") == [
+    begin(root, "data.progressive_share=0.5")
+    assert changed(root, "data.progressive_share=0.5", "trainer.max_steps=9") == [
         "trainer.max_steps was 4000 and is 9"
     ]
 

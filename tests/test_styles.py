@@ -16,10 +16,10 @@ from polystyle.networks.model_file import Model, fingerprint, load_model, save_m
 from polystyle.networks.style_pack import extract_style, load_style_pack, save_style_pack
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.style_names import PHOTO
+from polystyle.style_names import IDENTITY_STYLE
 from polystyle.styles import extract, main, merge, remove, rename, reorder
 
-NAMES = ["wave", "starry_night", PHOTO, "candy"]
+NAMES = ["wave", "starry_night", IDENTITY_STYLE, "candy"]
 
 
 def jpeg(colour: str) -> bytes:
@@ -133,12 +133,14 @@ def test_a_style_leaves_and_comes_back_bit_identical(
     model: Path, output: Path, tmp_path: Path
 ) -> None:
     before = all_styles(model)
-    extract(model, ["starry_night", PHOTO], tmp_path / "styles")
-    packs = [tmp_path / "styles" / f"{name}.safetensors" for name in ("starry_night", PHOTO)]
-    remove(model, ["starry_night", PHOTO], output)
+    extract(model, ["starry_night", IDENTITY_STYLE], tmp_path / "styles")
+    packs = [
+        tmp_path / "styles" / f"{name}.safetensors" for name in ("starry_night", IDENTITY_STYLE)
+    ]
+    remove(model, ["starry_night", IDENTITY_STYLE], output)
     assert list(all_styles(output)) == ["wave", "candy"]
     merge(output, packs, output, overwrite=True)
-    assert list(all_styles(output)) == ["wave", "candy", "starry_night", PHOTO]
+    assert list(all_styles(output)) == ["wave", "candy", "starry_night", IDENTITY_STYLE]
     assert all_styles(output) == before
     assert load_model(output).training == {"step": 7}
 
@@ -152,8 +154,8 @@ def test_all_is_every_style(model: Path, tmp_path: Path) -> None:
 
 
 def test_styles_named_come_first_and_the_rest_follow(model: Path, output: Path) -> None:
-    reorder(model, ["candy", PHOTO, "candy"], output)
-    assert load_model(output).style_names == ["candy", PHOTO, "wave", "starry_night"]
+    reorder(model, ["candy", IDENTITY_STYLE, "candy"], output)
+    assert load_model(output).style_names == ["candy", IDENTITY_STYLE, "wave", "starry_night"]
     assert all_styles(output) == all_styles(model)
 
 
@@ -185,7 +187,7 @@ def test_list_shows_the_styles_of_a_network(
         "    #  style         thumbnail",
         "    0  wave          yes",
         "    1  starry_night  -",
-        "    2  photo         -          reconstruction row: paints the photo itself",
+        "    2  photo         -          identity style: paints the photo itself",
         "    3  candy         yes",
         "",
         f"Paint: polystyle-stylize {model} PHOTO --style all --output painted/",
@@ -224,7 +226,7 @@ def test_list_leaves_out_what_would_garble_the_terminal(
     ("arguments", "done", "count"),
     [
         (("remove", "wave", "wave"), "Removed 1 style", "3 styles"),
-        (("remove", "wave", "candy", PHOTO), "Removed 3 styles", "1 style"),
+        (("remove", "wave", "candy", IDENTITY_STYLE), "Removed 3 styles", "1 style"),
         (("rename", "wave", "great wave"), "Renamed wave to great wave", "4 styles"),
         (("reorder", "candy"), "Reordered", "4 styles"),
     ],
@@ -291,13 +293,13 @@ def test_nothing_is_overwritten_unless_told_to(
     run(monkeypatch, "extract", model, "all", "--output", pack.parent, "--overwrite")
     assert len(list(pack.parent.iterdir())) == 4
     run(monkeypatch, "remove", model, "candy", "--output", model, "--overwrite")
-    assert load_model(model).style_names == ["wave", "starry_night", PHOTO]
+    assert load_model(model).style_names == ["wave", "starry_night", IDENTITY_STYLE]
 
 
 def test_a_network_keeps_at_least_one_painted_style(
     model: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for gone in (NAMES, [name for name in NAMES if name != PHOTO]):
+    for gone in (NAMES, [name for name in NAMES if name != IDENTITY_STYLE]):
         message = refusal(monkeypatch, "remove", model, *gone, "--output", output)
         assert message == f"a network needs a style, and {model} would have none left"
     assert not output.exists()
@@ -341,8 +343,11 @@ def test_bad_use_is_one_line(
         (("rename", model, "wave", "candy"), "there is a style 'candy' already"),
         (("rename", model, "wave", "wave"), "there is a style 'wave' already"),
         (("rename", model, "wave", "../x"), "'../x' is not fit for a file's name"),
-        (("rename", model, "wave", PHOTO), "'photo' is the name of the reconstruction row"),
-        (("rename", model, PHOTO, "x"), "'photo' is the name of the reconstruction row"),
+        (
+            ("rename", model, "wave", IDENTITY_STYLE),
+            "'photo' is the name of the identity style",
+        ),
+        (("rename", model, IDENTITY_STYLE, "x"), "'photo' is the name of the identity style"),
         (("reorder", model, "all"), "there is no style 'all': wave, starry_night, photo, candy"),
     ):
         assert complaint in refusal(monkeypatch, *arguments, "--output", output)

@@ -498,11 +498,11 @@ def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     assert abs(quarter - (0.75 * pixels(photo) + 0.25 * full)).max() <= 1.01
 
 
-def test_strength_without_a_photo_row_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
+def test_strength_without_an_identity_style_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", Model(TransformerNet(1, 0.125), ["wave"]))
     command = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
     message = one_line_of(*command, "--output", tmp_path / "painted")
-    assert "experiment=add_styles" in message and "data.photo_row=true" in message
+    assert "experiment=add_styles" in message and "data.identity_style=true" in message
     assert "--strength-by pixels" in message
 
 

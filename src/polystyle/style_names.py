@@ -6,8 +6,8 @@ from pathlib import PureWindowsPath
 
 from polystyle.files.terminal_text import GARBLING
 
-# The style that paints the photo itself, in networks trained with data.photo_row=true.
-PHOTO = "photo"
+# The style that paints the photo itself, in networks trained with data.identity_style=true.
+IDENTITY_STYLE = "photo"
 
 # Models may come from anywhere: how long a name may be, at the most.
 MAX_NAME = 200  # bytes: a file's name has 255, and is more than its style's

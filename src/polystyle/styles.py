@@ -89,7 +89,7 @@ def list_styles(path: Path) -> None:
     """
     from polystyle.networks.model_file import fingerprint, kind_of, load_model
     from polystyle.networks.style_pack import is_style_pack, load_style_pack
-    from polystyle.style_names import PHOTO
+    from polystyle.style_names import IDENTITY_STYLE
 
     if is_style_pack(path):
         pack = load_style_pack(path)
@@ -106,7 +106,7 @@ def list_styles(path: Path) -> None:
     print(f"\n{'#':>5}  {'style':<{column}}  thumbnail")
     for index, name in enumerate(model.style_names):
         thumbnail = "yes" if name in model.thumbnails else "-"
-        note = "reconstruction row: paints the photo itself" if name == PHOTO else ""
+        note = "reconstruction row: paints the photo itself" if name == IDENTITY_STYLE else ""
         print(f"{index:>5}  {name:<{column}}  {thumbnail:<9}  {note}".rstrip())
     print(f"\nPaint: polystyle-stylize {quote(path)} PHOTO --style all --output painted/")
     print(f"Share: polystyle-styles extract {quote(path)} all --output styles/")
@@ -176,12 +176,12 @@ def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = F
             painted style left.
         FileExistsError: `output` is there already.
     """
-    from polystyle.style_names import PHOTO, find_style
+    from polystyle.style_names import IDENTITY_STYLE, find_style
 
     network = load_network(model)
     gone = [find_style(name, network.style_names) for name in styles]
     kept = [index for index in range(len(network.style_names)) if index not in gone]
-    if all(network.style_names[index] == PHOTO for index in kept):
+    if all(network.style_names[index] == IDENTITY_STYLE for index in kept):
         raise ValueError(f"a network needs a style, and {model} would have none left")
     changed = select_styles(network, kept)
     save_network(output, changed, overwrite, f"Removed {styles_in(set(gone))}")
@@ -195,12 +195,12 @@ def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = Fals
             taken, unfit for a file's name, or the reconstruction row's.
         FileExistsError: `output` is there already.
     """
-    from polystyle.style_names import PHOTO, check_style_name, find_style
+    from polystyle.style_names import IDENTITY_STYLE, check_style_name, find_style
 
     network = load_network(model)
     index = find_style(old, network.style_names)
-    if PHOTO in (old, new):
-        raise ValueError(f"{PHOTO!r} is the name of the reconstruction row, and only of that")
+    if IDENTITY_STYLE in (old, new):
+        raise ValueError(f"{IDENTITY_STYLE!r} is the name of the identity style alone")
     if new in network.style_names:
         raise ValueError(f"there is a style {new!r} already: choose another name")
     check_style_name(new)

@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "--strength-by",
         choices=("rows", "pixels"),
         default="rows",
-        help="blend gamma and beta (needs a network with a photo row), or pixels",
+        help="blend gamma and beta (needs a network with an identity style), or pixels",
     )
     how.add_argument("--keep-colors", action="store_true", help="the photo's colours")
     how.add_argument(

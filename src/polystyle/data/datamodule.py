@@ -32,7 +32,7 @@ from polystyle.data.samples import (
 )
 from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import sanitized
-from polystyle.style_names import PHOTO, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_style_name
 from polystyle.training.slurm import REQUEUE_SIGNAL
 
 log = logging.getLogger(__name__)
@@ -74,24 +74,24 @@ class StyleTransferData(LightningDataModule):
     Args:
         content_dir: photos, in folders however deep; or what polystyle-prepare made of them.
         style_dir: paintings, one file a style; the file's stem is the style's name. None if the
-            photo row is the only style.
+            identity style is the only style.
         image_size: side of the square training crops, in pixels.
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
-        small_share: share of the steps, the first ones, whose crops are half as large: what is
-            coarse is learned there at a quarter of the cost.
+        progressive_share: progressive resizing: the share of the steps, the first ones, whose crops
+            have half the side. They learn the coarse structure at a quarter of the cost.
         batch_size: photos in a step, on all devices together.
         num_workers: processes that load photos for each device; None shares the cores between the
             devices. Changes speed, never a result.
         val_fraction: share of the photos held out for validation.
         num_val_photos: how many of the held-out photos are used, at the most.
         seed: with the step, decides every batch.
-        photo_row: one more style, the last: "photo", which paints the photo itself.
+        identity_style: one more style, the last: "photo", which paints the photo itself.
         skipped_photos: where to list the photos that can't be used; see `SkippedPhotos`, whose
             `path` it is.
 
     Attributes:
         skipped: the `SkippedPhotos`.
-        style_names: sorted; a style's index is its place in here.
+        conditions: the names of the styles, sorted; a style's index is its place in here.
         paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for the style
             that has none, "photo".
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
@@ -108,13 +108,13 @@ class StyleTransferData(LightningDataModule):
         style_dir: str | None,
         image_size: int = 256,
         style_size: int = 256,
-        small_share: float = 0.0,
+        progressive_share: float = 0.0,
         batch_size: int = 4,
         num_workers: int | None = None,
         val_fraction: float = 0.05,
         num_val_photos: int = 4,
         seed: int = 0,
-        photo_row: bool = False,
+        identity_style: bool = False,
         skipped_photos: str | None = None,
     ) -> None:
         super().__init__()
@@ -133,13 +133,13 @@ class StyleTransferData(LightningDataModule):
                 raise ValueError(f"data.{name} must be at most {most}, not {value}")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be in [0, 1), not {val_fraction}")
-        if not 0 <= small_share <= 1:
-            raise ValueError(f"data.small_share must be in [0, 1], not {small_share}")
-        if small_share and image_size < 32:
+        if not 0 <= progressive_share <= 1:
+            raise ValueError(f"data.progressive_share must be in [0, 1], not {progressive_share}")
+        if progressive_share and image_size < 32:
             raise ValueError(f"half of data.image_size={image_size} is too small: 16 is the least")
         self.image_size = image_size
         self.style_size = style_size
-        self.small_share = small_share
+        self.progressive_share = progressive_share
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.num_val_photos = num_val_photos
@@ -167,10 +167,10 @@ class StyleTransferData(LightningDataModule):
                 check_style_name(path.stem)
             except ValueError as error:
                 raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
-            if path.stem == PHOTO:
+            if path.stem == IDENTITY_STYLE:
                 raise ValueError(
-                    f"{path}: a painting can't be named {PHOTO!r}, which is the style of "
-                    "data.photo_row: rename it"
+                    f"{path}: a painting can't be named {IDENTITY_STYLE!r}, which is the style of "
+                    "data.identity_style: rename it"
                 )
             if path.stem in self.style_paths:
                 raise ValueError(
@@ -178,9 +178,11 @@ class StyleTransferData(LightningDataModule):
                     f"{self.style_paths[path.stem]} and {path}"
                 )
             self.style_paths[path.stem] = path
-        self.style_names = sorted(self.style_paths) + [PHOTO] * photo_row
-        if not self.style_names:
-            raise ValueError("data.style_dir is null and data.photo_row false: there is no style")
+        self.conditions = sorted(self.style_paths) + [IDENTITY_STYLE] * identity_style
+        if not self.conditions:
+            raise ValueError(
+                "data.style_dir is null and data.identity_style false: there is no style"
+            )
 
     def prepare_data(self) -> None:
         """Try the photos, or a sample of them if they are many, on all cores; and those that an
@@ -243,7 +245,7 @@ class StyleTransferData(LightningDataModule):
             raise OSError(
                 f"{len(errors)} of {len(paintings)} paintings can't be used: {some_of(errors)}"
             )
-        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.style_names)
+        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.conditions)
         self.paintings.update(zip(self.style_paths, paintings, strict=True))
         photos = []
         for photo in self.val_paths:
@@ -257,14 +259,14 @@ class StyleTransferData(LightningDataModule):
             raise ValueError("none of the held-out photos can be used")
         self.val_photos = torch.stack(photos)
         self.training_images = TrainingImages(
-            self.train_paths, len(self.style_names), self.image_size, self.seed, self.skipped
+            self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
         )
         self.training_images[0]  # a run whose photos are all unusable ends before it begins
 
     @property
     def crop_sizes(self) -> list[int]:
         """The sizes of a run's training crops, one after the other, in pixels."""
-        return [self.image_size // 2] * (self.small_share > 0) + [self.image_size]
+        return [self.image_size // 2] * (self.progressive_share > 0) + [self.image_size]
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `TrainingImages`, from the trainer's step on, without end.
@@ -286,8 +288,8 @@ class StyleTransferData(LightningDataModule):
         workers = self.num_workers
         if workers is None:
             workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
-        small_steps = round(self.small_share * trainer.max_steps)
-        samples.small_until = small_steps * trainer.accumulate_grad_batches * self.batch_size
+        small_steps = round(self.progressive_share * trainer.max_steps)
+        samples.small_crops_until = small_steps * trainer.accumulate_grad_batches * self.batch_size
         return DataLoader(
             samples,
             batch_size=sampler.share,
@@ -312,7 +314,7 @@ class StyleTransferData(LightningDataModule):
         """What a batch of all devices is made of: each sample's style, by name, and its photo."""
         return [
             (
-                self.style_names[draw(self.seed, STYLE_STREAM, sample, len(self.style_names))],
+                self.conditions[draw(self.seed, STYLE_STREAM, sample, len(self.conditions))],
                 self.train_paths[draw(self.seed, PHOTO_STREAM, sample, len(self.train_paths))],
             )
             for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size)
@@ -322,6 +324,6 @@ class StyleTransferData(LightningDataModule):
         """One batch for each style: all held-out photos, to be painted in it."""
         batches = [
             {"content": self.val_photos, "style": torch.full((len(self.val_photos),), index)}
-            for index in range(len(self.style_names))
+            for index in range(len(self.conditions))
         ]
         return DataLoader(batches, batch_size=None, generator=torch.Generator())

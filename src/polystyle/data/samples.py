@@ -68,8 +68,8 @@ class TrainingImages(Dataset):
 
     Each is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25 to
     100 % of a photo, flipped half of the time, and the style to paint it in. Of the samples before
-    `small_until` the crop is half as large. A photo that can't be used is put on a list, and the
-    next usable one takes its place.
+    `small_crops_until` the crop is half as large. A photo that can't be used is put on a list, and
+    the next usable one takes its place.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class TrainingImages(Dataset):
         self.image_size = image_size
         self.seed = seed
         self.skipped = skipped
-        self.small_until = 0
+        self.small_crops_until = 0
 
     def __getitem__(self, sample: int) -> dict[str, Tensor | int]:
         crop = RandomCrop.draw(self.seed, sample)
         first = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
-        size = self.image_size // (2 if sample < self.small_until else 1)
+        size = self.image_size // (2 if sample < self.small_crops_until else 1)
         pixels = torch.from_numpy(self.usable_square(first, crop, size))
         return {
             "pixels": pixels.flip(1) if crop.flip else pixels,

@@ -19,7 +19,7 @@ from polystyle.files.safetensors_file import read_header, read_tensors, write_sa
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.style_names import PHOTO, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_style_name
 
 FORMAT = "polystyle"
 FORMAT_VERSION = 2  # 1, of polystyle 0.1, knew one kind of network, and named its width alone
@@ -56,7 +56,7 @@ class Model:
     @property
     def painted_names(self) -> list[str]:
         """The names of the styles that come from paintings."""
-        return [name for name in self.style_names if name != PHOTO]
+        return [name for name in self.style_names if name != IDENTITY_STYLE]
 
 
 @dataclass(frozen=True)

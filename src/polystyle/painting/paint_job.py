@@ -85,7 +85,7 @@ class PaintJob:
 
     def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
         from polystyle.data.images import load_image
-        from polystyle.style_names import PHOTO
+        from polystyle.style_names import IDENTITY_STYLE
 
         self.painter = painter
         self.args = args
@@ -93,7 +93,7 @@ class PaintJob:
         self.masks: list[tuple[Image.Image, Style]] = []
         self.written: list[Path] = []
         self.failures: list[str] = []
-        names = [name for name in painter.style_names if name != PHOTO]
+        names = [name for name in painter.style_names if name != IDENTITY_STYLE]
         if sum(map(bool, (args.style or args.mask, args.sweep, args.blend_grid))) != 1:
             raise ValueError(
                 "say what to paint by one of --style, --mask, --sweep and --blend-grid; "

@@ -19,7 +19,7 @@ from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
 from polystyle.painting.tiles import paint_in_tiles
-from polystyle.style_names import PHOTO, find_style
+from polystyle.style_names import IDENTITY_STYLE, find_style
 
 # Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
 STROKE_PIXELS = 200_000
@@ -92,8 +92,8 @@ class Painter:
             style: a style's name, or a blend such as ``{"wave": 0.3, "candy": 0.7}``; or a list of
                 those, to be painted in one batch.
             strength: from 0, the photo itself, to 1, the full style: a blend of the style's gamma
-                and beta with those that paint the photo, which training with data.photo_row=true
-                adds.
+                and beta with those that paint the photo, which training with
+                data.identity_style=true adds.
             by_pixels: blend the pixels of photo and stylized image instead: any network can.
             scale: size of the strokes relative to the picture, 0.25 to 10; the look is the same at
                 every resolution. None paints the photo's pixels once, as they are.
@@ -108,7 +108,7 @@ class Painter:
 
         Raises:
             ValueError: no such style, content or a mask of another shape, a value out of its
-                range, or a strength without the network's photo row.
+                range, or a strength without the network's identity style.
         """
         self.check(strength, by_pixels, scale)
         several = not isinstance(style, str | Mapping)
@@ -129,8 +129,8 @@ class Painter:
         regions = torch.stack([*(self.style_mix(each, raw) for _, each in masks), *mixes])
         by_rows = strength < 1 and not by_pixels
         if by_rows:
-            photo_row = self.style_mix(PHOTO)
-            regions = torch.lerp(photo_row, regions, strength)
+            identity_style = self.style_mix(IDENTITY_STYLE)
+            regions = torch.lerp(identity_style, regions, strength)
         if masks:
             net = self.net_of(regions)
             chosen = region_map([mask for mask, _ in masks], photos.shape[-2:])
@@ -142,7 +142,7 @@ class Painter:
 
         stylized = self.paint_at_scale(net, photos.expand(len(chosen), -1, -1, -1), chosen, scale)
         if by_rows:
-            row = photo_row.argmax().expand(len(photos))
+            row = identity_style.argmax().expand(len(photos))
             reconstructed = self.paint_at_scale(self.net, photos, row, scale)
             # Instance normalization forgets a photo's own brightness and contrast: what the
             # reconstruction lacks is added in proportion, and so strength 0 is the photo itself.
@@ -200,11 +200,12 @@ class Painter:
             raise ValueError(f"strength must be from 0 to 1, not {strength:g}")
         if scale is not None and not SCALES[0] <= scale <= SCALES[1]:
             raise ValueError(f"scale must be from {SCALES[0]:g} to {SCALES[1]:g}, not {scale:g}")
-        if strength < 1 and not by_pixels and PHOTO not in self.style_names:
+        if strength < 1 and not by_pixels and IDENTITY_STYLE not in self.style_names:
             raise ValueError(
-                "this network has no photo row for strength to blend with. Add it in minutes: "
+                "this network has no identity style for strength to blend with. Add it in minutes: "
                 "polystyle-train experiment=add_styles model_file=MODEL data.content_dir=PHOTOS "
-                "data.style_dir=null data.photo_row=true; or blend pixels: --strength-by pixels"
+                "data.style_dir=null data.identity_style=true; or blend pixels: "
+                "--strength-by pixels"
             )
 
     def net_of(self, mixes: Tensor) -> TransformerNet:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
-from polystyle.style_names import PHOTO
+from polystyle.style_names import IDENTITY_STYLE
 
 
 def with_new_rows(base: Model, names: Sequence[str]) -> nn.Module:
@@ -17,7 +17,7 @@ def with_new_rows(base: Model, names: Sequence[str]) -> nn.Module:
         ValueError: the network has a condition of that name.
     """
     taken = [name for name in names if name in base.style_names]
-    if taken == [PHOTO]:
+    if taken == [IDENTITY_STYLE]:
         raise ValueError("the network has an identity style already: leave out data.identity_style")
     if taken:
         raise ValueError(
