@@ -14,7 +14,6 @@ from PIL import Image
 from training import TINY, make_folders
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.data.fingerprint import data_fingerprint
 from polystyle.prepare import prepare
 from polystyle.training.run_record import differences, write_record
 
@@ -145,9 +144,9 @@ def test_data_may_move(root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_prepared_set_has_a_fingerprint_too(root: Path) -> None:
     prepare(root / "photos", root / "prepared", size=32)
-    fingerprint = data_fingerprint(make_data(root, "prepared"))
-    assert fingerprint == data_fingerprint(make_data(root, "prepared"))
-    assert fingerprint != data_fingerprint(make_data(root))
+    fingerprint = make_data(root, "prepared").fingerprint()
+    assert fingerprint == make_data(root, "prepared").fingerprint()
+    assert fingerprint != make_data(root).fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,9 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
+from polystyle.data.paintings import thumbnails
 from polystyle.files.atomic_file import atomic_write
 from polystyle.networks.model_file import load_model, save_model
 from polystyle.training.slurm import REQUEUE_SIGNAL, is_job
@@ -136,23 +135,6 @@ class ModelFile(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
-
-
-def thumbnails(paintings: Mapping[str, Tensor | None]) -> dict[str, bytes]:
-    return {name: thumbnail(each) for name, each in paintings.items() if each is not None}
-
-
-def thumbnail(painting: Tensor) -> bytes:
-    """A JPEG of 64 pixels on the longer side, one or two kilobytes.
-
-    Args:
-        painting: RGB ``[3, h, w]`` in [0, 1].
-    """
-    picture = to_pil_image(painting)
-    picture.thumbnail((64, 64))
-    file = BytesIO()
-    picture.save(file, "JPEG")
-    return file.getvalue()
 
 
 class ImagesPerSecond(Callback):

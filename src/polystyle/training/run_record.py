@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from polystyle.data.fingerprint import data_fingerprint
 from polystyle.files.atomic_file import atomic_write
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def write_record(
     record = {
         "seed": cfg.seed,
         "configuration": OmegaConf.to_container(cfg),
-        "data": data_fingerprint(data),
+        "data": data.fingerprint(),
         "starts": [*earlier, start],
     }
     with atomic_write(path) as partial:
@@ -80,7 +79,7 @@ def differences(run_dir: Path, cfg: DictConfig, data: "StyleTransferData") -> li
         record = json.loads(path.read_text())
         return [
             *config_differences(flat(record["configuration"]), flat(OmegaConf.to_container(cfg))),
-            *data_differences(record["data"], data_fingerprint(data)),
+            *data_differences(record["data"], data.fingerprint()),
         ]
 
 
