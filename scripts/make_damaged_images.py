@@ -483,7 +483,8 @@ def status(field: str) -> float:
 def read_all(paths: list[str], uses: list[str]) -> None:
     """Read each file as polystyle does; prints a line of JSON for each."""
     from polystyle.data.images import PictureError, load_image, silence_pillow
-    from polystyle.data.samples import load_painting, load_square, middle_square
+    from polystyle.data.paintings import load_painting
+    from polystyle.data.samples import load_square, middle_square
 
     silence_pillow()
     reads = {

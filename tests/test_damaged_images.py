@@ -17,7 +17,8 @@ from training import make_folders, run, train_command
 
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.data.images import PictureError, list_images, load_image, to_rgb
-from polystyle.data.samples import load_painting, load_square, middle_square
+from polystyle.data.paintings import load_painting
+from polystyle.data.samples import load_square, middle_square
 from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import GARBLING
 
@@ -192,7 +193,7 @@ def test_what_we_have_no_permission_for_is_listed_and_refused(tmp_path: Path) ->
         "photos/trip can't be read: Permission denied",
     ]
     assert result.stderr.splitlines()[-1] == (
-        "PermissionError: photos/trip can't be looked into: Permission denied"
+        "PermissionError: photos/trip can't be listed: Permission denied"
     )
     (tmp_path / "photos/trip").chmod(0o755)
 

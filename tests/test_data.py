@@ -1,9 +1,11 @@
-"""Batches that depend on nothing but (seed, step), held-out photos, paintings."""
+"""StyleTransferData: batches that depend only on (seed, step), held-out photos, paintings."""
 
 import logging
 import random
 import shutil
+import signal
 from collections import Counter
+from io import BytesIO
 from itertools import islice, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +20,13 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.datamodule import StyleTransferData, init_worker
 from polystyle.data.draws import RandomCrop, StepSampler, is_held_out
 from polystyle.data.images import list_images, load_image, stored_box
 from polystyle.data.samples import TrainingImages
 from polystyle.data.skipped_photos import SkippedPhotos
 
-# More workers than this machine may have processors.
+# torch warns if there are more workers than cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 COLOUR = (200, 100, 50)
@@ -32,11 +34,11 @@ COLOUR = (200, 100, 50)
 Batch = dict[str, Tensor]
 
 
-# ---- The folders of the tests ---------------------------------------------------------------
+# ---- Folders to test with -------------------------------------------------------------------
 
 
 def level(index: int) -> int:
-    """The grey of photo number `index`: told apart whatever the crop."""
+    """The grey of photo number `index`, by which any crop of it is recognised."""
     return 10 + 20 * index
 
 
@@ -115,7 +117,7 @@ def equal(ones: list[Batch], others: list[Batch]) -> bool:
 
 
 def content(sample: dict[str, Tensor | int]) -> Tensor:
-    """A sample's crop as the network gets it."""
+    """A sample's crop as the network gets it, ``[3, h, w]``."""
     return sample["pixels"].permute(2, 0, 1) / 255
 
 
@@ -136,7 +138,7 @@ def test_batches_are_the_same_with_any_number_of_workers(photos: Path, paintings
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_share_of_the_steps_sees_the_same_crops_at_half_the_size(
+def test_progressive_resizing_begins_with_the_same_crops_at_half_the_size(
     photos: Path, paintings: Path, accumulate: int
 ) -> None:
     whole = loader_batches(make_data(photos, paintings, image_size=64), 10 * accumulate)
@@ -161,14 +163,18 @@ def test_a_resumed_run_goes_on_with_the_next_batch(photos: Path, paintings: Path
         assert equal(loader_batches(resumed, 8 - step, step), whole[step:]), step
 
 
-def test_steps_of_accumulated_gradients_take_several_batches(photos: Path, paintings: Path) -> None:
+def test_a_step_with_accumulated_gradients_takes_several_batches(
+    photos: Path, paintings: Path
+) -> None:
     data = make_data(photos, paintings)
     whole = loader_batches(data, 8)
     assert equal(loader_batches(data, 2, step=2, accumulate=3), whole[6:])
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_devices_share_the_batches_of_one(photos: Path, paintings: Path, world_size: int) -> None:
+def test_devices_share_the_batches_that_one_device_gets(
+    photos: Path, paintings: Path, world_size: int
+) -> None:
     data = make_data(photos, paintings)
     alone = loader_batches(data, 4, step=3)
     ranks = [
@@ -184,7 +190,7 @@ def test_devices_share_the_batches_of_one(photos: Path, paintings: Path, world_s
 
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.batch_size=4 .* divide by the 3 there are"):
+    with pytest.raises(ValueError, match=r"data\.batch_size=4 .* divisible by their number, 3"):
         StepSampler(4, world_size=3)
 
 
@@ -195,7 +201,7 @@ def test_a_batch_that_devices_cannot_share_is_refused() -> None:
     start=st.integers(0, 10**6),
     steps=st.integers(1, 4),
 )
-def test_the_devices_take_each_sample_once(
+def test_every_sample_goes_to_one_device(
     share: int, world_size: int, start: int, steps: int
 ) -> None:
     batch_size = share * world_size
@@ -214,7 +220,7 @@ def test_other_seeds_give_other_batches(photos: Path, paintings: Path) -> None:
             assert not equal(runs[one][step : step + 1], runs[other][step : step + 1])
 
 
-def test_other_seeds_crop_the_same_photo_otherwise(tmp_path: Path) -> None:
+def test_other_seeds_crop_the_same_photo_differently(tmp_path: Path) -> None:
     noise((40, 30), 0).save(tmp_path / "photo.png")
     first, second = (training_images(tmp_path, 1, seed=seed) for seed in (0, 1))
     for sample in range(4):
@@ -247,7 +253,7 @@ def test_samples_neither_read_nor_change_the_global_random_numbers(greys: Path) 
     np.random.seed(99)  # noqa: NPY002
     random.seed(99)
     before = global_states()
-    # In another order, too.
+    # In another order as well.
     second = [images[sample] for sample in reversed(range(6))][::-1]
     assert global_states() == before
     for one, other in zip(first, second, strict=True):
@@ -278,7 +284,7 @@ def test_loaders_neither_read_nor_change_the_global_random_numbers(
     sample=st.integers(0, 10**9),
     orientation=st.sampled_from(range(1, 9)),
 )
-def test_a_random_crop_is_a_square_inside_the_photo_of_the_right_size(
+def test_a_random_crop_is_a_square_of_the_right_size_inside_the_photo(
     width: int, height: int, seed: int, sample: int, orientation: int
 ) -> None:
     box = RandomCrop.draw(seed, sample).box(width, height)
@@ -289,34 +295,34 @@ def test_a_random_crop_is_a_square_inside_the_photo_of_the_right_size(
     share = (right - left) * (bottom - top) / (width * height)
     largest = min(width, height) ** 2 / (width * height)
     assert min(0.25, largest) - 1e-9 <= share <= largest + 1e-9
-    # Pillow takes no part outside the picture, not even by a rounding.
+    # Pillow refuses a box outside of the picture, even if only by a rounding error.
     stored = stored_box(box, (height, width) if orientation > 4 else (width, height), orientation)
     assert min(stored) >= 0
 
 
-def test_random_crops_are_of_all_sizes_and_places_equally_often() -> None:
+def test_random_crops_have_uniform_sizes_and_positions() -> None:
     boxes = np.array([RandomCrop.draw(0, sample).box(300, 200) for sample in range(4000)])
     left, top, right, bottom = boxes.T
     shares = (right - left) * (bottom - top) / 60_000
-    # Evenly from a quarter to two thirds, which is the largest square.
+    # Uniform from a quarter to two thirds, the largest square.
     assert np.quantile(shares, [0.25, 0.5, 0.75]) == pytest.approx([0.354, 0.458, 0.563], abs=0.02)
     for place in (left / (300 - right + left), top / (200 - bottom + top).clip(1e-9)):
         assert np.quantile(place, [0.25, 0.5, 0.75]) == pytest.approx([0.25, 0.5, 0.75], abs=0.03)
 
 
-# ---- What is in a batch ---------------------------------------------------------------------
+# ---- Content of the batches -----------------------------------------------------------------
 
 
-def test_styles_and_photos_come_equally_often(greys: Path) -> None:
+def test_styles_and_photos_are_equally_frequent(greys: Path) -> None:
     images = training_images(greys, num_styles=4)
     samples = [images[sample] for sample in range(120)]
     styles = [sample["style"] for sample in samples]
     shown = [photo_index(content(sample)) for sample in samples]
-    for row, size in ((styles, 4), (shown, 10)):
-        turns = [row[first : first + size] for first in range(0, 120, size)]
-        assert all(sorted(turn) == list(range(size)) for turn in turns)
-        # In a new order each time, or nearly so.
-        assert len({tuple(turn) for turn in turns}) > 5
+    for drawn, size in ((styles, 4), (shown, 10)):
+        shuffles = [drawn[first : first + size] for first in range(0, 120, size)]
+        assert all(sorted(shuffle) == list(range(size)) for shuffle in shuffles)
+        # In many different orders.
+        assert len({tuple(shuffle) for shuffle in shuffles}) > 5
 
 
 def test_every_photo_meets_every_style(greys: Path) -> None:
@@ -329,7 +335,7 @@ def test_every_photo_meets_every_style(greys: Path) -> None:
 
 
 def test_crops_are_a_quarter_to_all_of_the_photo_and_half_are_flipped(tmp_path: Path) -> None:
-    # Red grows to the right and green downwards, by one for each pixel.
+    # Red increases to the right and green downwards, by one per pixel.
     side = np.arange(200, dtype=np.uint8)
     pixels = np.stack([*np.meshgrid(side, side), np.zeros((200, 200), np.uint8)], axis=-1)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
@@ -380,7 +386,9 @@ def test_photos_of_16_pixels_are_trained_on_and_of_15_are_not(
 # ---- Held-out photos ------------------------------------------------------------------------
 
 
-def test_photos_keep_their_side_when_others_are_added(photos: Path, paintings: Path) -> None:
+def test_added_photos_move_no_other_photo_into_or_out_of_the_held_out_ones(
+    photos: Path, paintings: Path
+) -> None:
     before = make_data(photos, paintings)
     assert before.train_paths
     assert before.val_paths
@@ -402,23 +410,23 @@ def test_about_the_given_share_is_held_out(fraction: float) -> None:
     assert not is_held_out("photo.jpg", 0)
 
 
-def test_photos_keep_their_side_from_one_run_and_release_to_the_next() -> None:
+def test_the_held_out_photos_are_the_same_in_every_run_and_release() -> None:
     held_out = [index for index in range(20) if is_held_out(f"far/photo{index}.jpg", 0.3)]
     assert held_out == [3, 4, 15, 16, 17, 18]
 
 
 def test_a_larger_share_only_adds_to_the_held_out_photos() -> None:
     names = [f"photo{index}.jpg" for index in range(500)]
-    few = {name for name in names if is_held_out(name, 0.1)}
-    assert few < {name for name in names if is_held_out(name, 0.2)}
+    smaller = {name for name in names if is_held_out(name, 0.1)}
+    assert smaller < {name for name in names if is_held_out(name, 0.2)}
 
 
-def test_names_in_any_encoding_have_a_side() -> None:
+def test_photos_with_names_in_any_encoding_can_be_held_out() -> None:
     # What Python makes of a Latin-1 file name on a UTF-8 system.
     assert is_held_out("caf\udce9.jpg", 0.999999)
 
 
-def test_the_side_does_not_depend_on_where_the_folder_is(
+def test_the_held_out_photos_do_not_depend_on_the_folders_path(
     photos: Path, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def held_out(folder: Path) -> list[str]:
@@ -432,7 +440,7 @@ def test_the_side_does_not_depend_on_where_the_folder_is(
 
 
 @pytest.mark.parametrize("val_fraction", [0.0, 0.3, 0.999])
-def test_a_single_photo_is_used_for_both(
+def test_a_single_photo_is_used_for_training_and_validation(
     val_fraction: float, paintings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "one").mkdir()
@@ -453,7 +461,7 @@ def named(text: str, path: Path) -> int:
     return text.count(f"Skipped: {path} can't be read: ")
 
 
-def test_a_photo_that_cannot_be_read_is_named_once_and_the_next_one_takes_its_place(
+def test_an_unreadable_photo_is_named_once_and_the_next_one_takes_its_place(
     greys: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = training_images(greys, 3)
@@ -480,7 +488,7 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     whole = make_data(photos, paintings)
     path = whole.train_paths[2]
     path.write_bytes(b"broken")
-    # A file, because workers' records don't come back to this process.
+    # Workers log in their own processes, so the records go to a file.
     handler = logging.FileHandler(tmp_path / "log")
     log = logging.getLogger("polystyle.data.skipped_photos")
     log.addHandler(handler)
@@ -499,7 +507,7 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     assert equal(batches, loader_batches(make_data(photos, paintings, batch_size=2), 24))
 
 
-def test_photos_none_of_which_can_be_read_end_the_run(greys: Path, paintings: Path) -> None:
+def test_the_run_ends_if_no_photo_can_be_read(greys: Path, paintings: Path) -> None:
     data = make_data(greys, paintings)
     for path in data.train_paths:
         path.write_bytes(b"broken")
@@ -509,7 +517,7 @@ def test_photos_none_of_which_can_be_read_end_the_run(greys: Path, paintings: Pa
         TrainingImages(data.train_paths, 3, 16, 0, data.skipped)[0]
 
 
-def test_held_out_photos_that_cannot_be_read_are_named_and_left_out(
+def test_unreadable_held_out_photos_are_named_and_left_out(
     greys: Path, paintings: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = make_data(greys, paintings, val_fraction=0.7, num_val_photos=3)
@@ -528,8 +536,8 @@ def test_held_out_photos_that_cannot_be_read_are_named_and_left_out(
 # ---- Paintings ------------------------------------------------------------------------------
 
 
-def test_styles_are_the_paintings_stems_sorted(photos: Path, paintings: Path) -> None:
-    # As file names, the other way round.
+def test_conditions_are_the_sorted_stems_of_the_paintings(photos: Path, paintings: Path) -> None:
+    # Sorted by file name, wave-2.png would precede wave.png.
     noise((20, 20), 0).save(paintings / "wave-2.png")
     touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", "more/other.png")
     data = make_data(photos, paintings)
@@ -549,7 +557,7 @@ def test_the_shorter_side_of_a_painting_is_style_size(photos: Path, paintings: P
         assert 0.5 < painting.max() <= 1
 
 
-def test_a_painting_at_its_own_size_is_untouched(photos: Path, paintings: Path) -> None:
+def test_a_painting_that_needs_no_resizing_is_unchanged(photos: Path, paintings: Path) -> None:
     data = make_data(photos, paintings, style_size=40)
     data.setup()
     expected = torch.from_numpy(np.asarray(noise((60, 40), 1)) / 255).permute(2, 0, 1).float()
@@ -566,7 +574,7 @@ def test_a_large_painting_loses_nothing_by_reduced_decoding(photos: Path, painti
     assert (data.paintings["large"] - expected).abs().mean() < 1.5 / 255
 
 
-def test_a_painting_that_cannot_be_read_is_named(photos: Path, paintings: Path) -> None:
+def test_an_unreadable_painting_is_named(photos: Path, paintings: Path) -> None:
     (paintings / "candy.jpg").write_bytes(b"broken")
     data = make_data(photos, paintings)
     with pytest.raises(
@@ -575,13 +583,13 @@ def test_a_painting_that_cannot_be_read_is_named(photos: Path, paintings: Path) 
         data.setup()
 
 
-def test_two_paintings_of_one_name_are_named(photos: Path, paintings: Path) -> None:
+def test_two_paintings_with_the_same_name_are_refused(photos: Path, paintings: Path) -> None:
     noise((20, 20), 0).save(paintings / "wave.jpg")
     with pytest.raises(ValueError, match=r"'wave': .*wave\.jpg and .*wave\.png$"):
         make_data(photos, paintings)
 
 
-# ---- Validation, and bad values -------------------------------------------------------------
+# ---- The identity style, validation, arguments out of range ----------------------------------
 
 
 @pytest.mark.parametrize("identity_style", [True, False])
@@ -593,7 +601,7 @@ def test_a_painting_named_photo_is_refused(
         make_data(photos, paintings, identity_style=identity_style)
 
 
-def test_the_identity_style_is_the_last_style_drawn_as_often_as_the_others(
+def test_the_identity_style_is_the_last_and_as_frequent_as_the_others(
     photos: Path, paintings: Path
 ) -> None:
     names = make_data(photos, paintings).conditions
@@ -606,7 +614,7 @@ def test_the_identity_style_is_the_last_style_drawn_as_often_as_the_others(
     assert [batch["style"][0].item() for batch in data.val_dataloader()][-1] == len(names)
 
 
-def test_without_paintings_there_is_the_identity_style_or_nothing(photos: Path) -> None:
+def test_without_paintings_only_the_identity_style_is_left(photos: Path) -> None:
     data = StyleTransferData(str(photos), None, image_size=16, identity_style=True)
     data.setup()
     assert data.paintings == {"photo": None}
@@ -631,13 +639,13 @@ def test_validation_paints_every_held_out_photo_in_every_style(
         assert torch.equal(batch["content"], data.val_photos)
 
 
-def test_fewer_held_out_photos_than_asked_for_are_all_used(photos: Path, paintings: Path) -> None:
+def test_all_held_out_photos_are_used_if_there_are_too_few(photos: Path, paintings: Path) -> None:
     data = make_data(photos, paintings, num_val_photos=100)
     data.setup()
     assert len(data.val_photos) == len(data.val_paths) < 10
 
 
-def test_held_out_photos_are_the_middle_of_the_picture(tmp_path: Path, paintings: Path) -> None:
+def test_held_out_photos_are_cropped_to_the_middle(tmp_path: Path, paintings: Path) -> None:
     (tmp_path / "wide").mkdir()
     pixels = np.zeros((32, 96, 3), dtype=np.uint8)
     pixels[:, 32:64] = COLOUR
@@ -665,7 +673,7 @@ def test_held_out_photos_are_the_middle_of_the_picture(tmp_path: Path, paintings
         ("val_fraction", 1),
     ],
 )
-def test_values_that_cannot_be_are_named(
+def test_arguments_out_of_range_are_named(
     name: str, value: float, photos: Path, paintings: Path
 ) -> None:
     with pytest.raises(ValueError, match=rf"^data\.{name} must be .*{value}$"):
@@ -677,3 +685,111 @@ def test_missing_folders_are_named(photos: Path, paintings: Path, tmp_path: Path
         make_data(tmp_path / "nowhere", paintings)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         make_data(photos, tmp_path / "nowhere")
+
+
+# ---- What training asks of its data ---------------------------------------------------------
+
+
+def test_an_example_has_every_style_of_the_first_photo_then_of_the_next(
+    photos: Path, paintings: Path
+) -> None:
+    data = make_data(photos, paintings, num_val_photos=2, image_size=32, progressive_share=0.5)
+    data.setup()
+    example = data.example(8)
+    (batch,) = loader_batches(make_data(photos, paintings, image_size=32), 1)
+    assert example.keys() == batch.keys()
+    assert {key: value.dtype for key, value in example.items()} == {
+        key: value.dtype for key, value in batch.items()
+    }
+    assert example["style"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    shown = [0, 0, 0, 1, 1, 1, 0, 0]
+    assert torch.equal(example["content"], data.val_photos[shown])
+    assert example["content"].shape == (8, 3, 32, 32)
+    assert not torch.equal(data.val_photos[0], data.val_photos[1])
+
+
+def test_the_summary_counts_styles_and_photos(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings)
+    to_train_on, held_out = len(data.train_paths), len(data.val_paths)
+    assert to_train_on > 1
+    assert data.summary() == [
+        "3 styles: candy, starry_night, wave",
+        f"{to_train_on} photos to train on, {held_out} held out; crops of 16 pixels",
+    ]
+    data = StyleTransferData(str(photos), None, image_size=32, identity_style=True)
+    assert data.summary()[0] == "1 style: photo"
+
+
+def test_settings_are_those_of_the_model_files_header(photos: Path, paintings: Path) -> None:
+    data = make_data(photos, paintings, image_size=32, style_size=24)
+    assert data.settings == {"seed": 7, "image_size": 32, "style_size": 24, "batch_size": 4}
+
+
+def test_the_fingerprint_is_the_same_in_every_release(tmp_path: Path) -> None:
+    # run.json of older runs has these values. Photos count by name and size, paintings by content.
+    for index in range(6):
+        path = tmp_path / "photos" / f"{'far/' if index % 2 else ''}photo{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * (index + 1))
+    (tmp_path / "paintings").mkdir()
+    (tmp_path / "paintings/wave.png").write_bytes(b"wave")
+    data = make_data(tmp_path / "photos", tmp_path / "paintings", val_fraction=0.5)
+    assert data.fingerprint() == {
+        "photos to train on": {
+            "count": 4,
+            "bytes": 12,
+            "sha256": "023fd51be7e627bcd743b847c73feb6b2ddb48193616f712154f90a0ca7eb641",
+        },
+        "held-out photos": {
+            "count": 2,
+            "bytes": 9,
+            "sha256": "55808a3bbb8d961af954d8b2e1dbb3b86e52d3626f8c4a8f577062cb215532f2",
+        },
+        "paintings": {"wave": "4b125ec99a74470517f9f51ac1a70eafa3dbd1ddd4bae409fe59a98ed720a3a4"},
+    }
+
+
+def test_there_is_a_small_jpeg_of_each_painting_but_none_of_the_identity_style(
+    photos: Path, paintings: Path
+) -> None:
+    data = make_data(photos, paintings, style_size=160, identity_style=True)
+    data.setup()
+    pictures = {name: Image.open(BytesIO(jpeg)) for name, jpeg in data.thumbnails().items()}
+    assert {name: picture.size for name, picture in pictures.items()} == {
+        "candy": (51, 64),
+        "starry_night": (64, 64),
+        "wave": (64, 43),
+    }
+    assert {picture.format for picture in pictures.values()} == {"JPEG"}
+
+
+# ---- What Lightning calls -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stage", "bad"), [("fit", 2), ("fit", 0), ("validate", 2)])
+def test_the_end_of_training_reports_the_photos_that_cannot_be_used(
+    stage: str, bad: int, greys: Path, paintings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(bad):
+        (greys / f"{index}.png").write_bytes(b"broken")
+    listed = greys.parent / "skipped_photos.txt"
+    data = make_data(greys, paintings, skipped_photos=str(listed))
+    data.prepare_data()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        data.teardown(stage)
+    reports = [f"Photos that can't be used: 2, listed in {listed}"]
+    assert caplog.messages == (reports if bad and stage == "fit" else [])
+
+
+def test_workers_ignore_the_signals_that_the_main_process_handles() -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGUSR1"):  # Windows has none
+        numbers.append(signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        init_worker(0)
+        assert {signal.getsignal(number) for number in numbers} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from make_damaged_images import chunk, encoded, png
 from PIL import Image, features
 from PIL.Image import Resampling
 
-from polystyle.data import images as pictures
+from polystyle.data import images
 from polystyle.data.images import list_images, load_image, load_resized, to_rgb
 
 COLOUR = (200, 100, 50)
@@ -109,7 +109,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_kind_of_picture_becomes_rgb_of_the_same_colour(name: str, tmp_path: Path) -> None:
+def test_every_kind_of_picture_becomes_rgb_with_the_same_colour(name: str, tmp_path: Path) -> None:
     content, colour = PICTURES[name]
     (tmp_path / name).write_bytes(content)
     image = load_image(tmp_path / name)
@@ -118,8 +118,8 @@ def test_every_kind_of_picture_becomes_rgb_of_the_same_colour(name: str, tmp_pat
     assert abs(np.asarray(image, dtype=int) - colour).max() <= 3
 
 
-# What is stored for a picture that is to be seen upright, after the EXIF standard's "the 0th row is
-# at the visual left" and so on.
+# The pixels that a file stores for an upright picture, by EXIF orientation, from the definitions in
+# the EXIF standard ("the 0th row is at the visual left").
 STORED = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -133,7 +133,7 @@ STORED = {
 
 
 def four_colours() -> np.ndarray:
-    """A landscape, red, green, blue and yellow in its quarters."""
+    """A landscape format picture with a red, a green, a blue and a yellow quarter."""
     upright = np.zeros((32, 64, 3), dtype=np.uint8)
     upright[:16, :32] = (220, 30, 30)
     upright[:16, 32:] = (30, 220, 30)
@@ -166,8 +166,8 @@ def test_16_bit_pictures_are_upright(orientation: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_sound_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
-    # The orientation, and a text where the horizontal resolution belongs.
+def test_a_good_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
+    # An orientation, and a horizontal resolution that is a text instead of a number.
     entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 3, b"72\0")
     tags = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
     stored = Image.fromarray(np.ascontiguousarray(STORED[6](four_colours())))
@@ -175,23 +175,23 @@ def test_a_sound_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
     assert load_image(tmp_path / "photo.jpg").size == (64, 32)
 
 
-SOUND = {
+INTACT = {
     "jpg": encoded(noise((24, 16), 0), "JPEG", exif=exif(6)),
     "png": encoded(noise((24, 16), 0), "PNG", exif=exif(6)),
 }
 if features.check("avif"):
-    SOUND["avif"] = encoded(noise((24, 16), 0), "AVIF")
+    INTACT["avif"] = encoded(noise((24, 16), 0), "AVIF")
 DDS = encoded(noise((24, 16), 0), "DDS")
 
 BROKEN = {
-    "cut.jpg": SOUND["jpg"][:-200],
-    "cut.png": SOUND["png"][:-200],
+    "cut.jpg": INTACT["jpg"][:-200],
+    "cut.png": INTACT["png"][:-200],
     "empty.jpg": b"",
     "text.jpg": b"I am not a picture.\n",
     "page.png": b"<!DOCTYPE html><title>404 Not Found</title>",
     "enormous.png": png(chunk(b"IDAT", b""), size=(60_000, 60_000)),
     "nonsense.png": png(chunk(b"IDAT", zlib.compress(b"\0" * 400)[:9]), chunk(b"\1\2\3\4", b"")),
-    # A texture of no known pixel format.
+    # A texture with an unknown pixel format.
     "odd.dds": DDS[:80] + bytes(4) + DDS[84:],
 }
 
@@ -220,21 +220,21 @@ def load_or_unreadable(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", SOUND)
-def test_cut_anywhere_a_picture_is_read_or_unreadable(kind: str, tmp_path: Path) -> None:
-    for length in range(0, len(SOUND[kind]), 3):
-        load_or_unreadable(tmp_path / f"photo.{kind}", SOUND[kind][:length])
+@pytest.mark.parametrize("kind", INTACT)
+def test_a_truncated_picture_is_read_or_unreadable(kind: str, tmp_path: Path) -> None:
+    for length in range(0, len(INTACT[kind]), 3):
+        load_or_unreadable(tmp_path / f"photo.{kind}", INTACT[kind][:length])
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize("kind", INTACT)
 @settings(max_examples=150)
 @given(data=st.data())
-def test_with_flipped_bits_a_picture_is_read_or_unreadable(
+def test_a_picture_with_flipped_bits_is_read_or_unreadable(
     kind: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    content = bytearray(SOUND[kind])
-    # The header and its tags are where most can go wrong.
+    content = bytearray(INTACT[kind])
+    # Most decoder errors come from the header and its tags.
     places = st.integers(0, 8 * 200) | st.integers(0, 8 * len(content) - 1)
     for place in data.draw(st.lists(places, min_size=1, max_size=4)):
         content[place // 8] ^= 1 << place % 8
@@ -245,14 +245,14 @@ def test_with_flipped_bits_a_picture_is_read_or_unreadable(
 
 
 def difference(one: Image.Image, other: Image.Image) -> np.ndarray:
-    """In levels of 255."""
+    """Of each pixel, in levels of 255."""
     assert one.size == other.size
     return abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_part_is_what_a_full_decode_turned_upright_has_there(
+def test_a_part_equals_the_part_of_the_fully_decoded_upright_picture(
     orientation: int, kind: str, tmp_path: Path
 ) -> None:
     upright = np.asarray(photo_like(150, 100))
@@ -279,12 +279,12 @@ def test_a_jpeg_decoded_at_reduced_scale_looks_the_same(
     box = (100.0, 50.0, 100.0 + 64 * shrink, 50.0 + 64 * shrink)
     expected = load_image(tmp_path / "photo.jpg").resize((64, 64), Resampling.BILINEAR, box)
     decoded = []
-    monkeypatch.setattr(pictures, "to_rgb", lambda image: decoded.append(image) or to_rgb(image))
+    monkeypatch.setattr(images, "to_rgb", lambda image: decoded.append(image) or to_rgb(image))
     image = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)))
     assert max(decoded[0].size) == -(-1501 // min(shrink, 8))
     assert difference(image, expected).mean() < 3
     assert difference(image, expected).max() < 30
-    # Twice as many pixels as needed, and it is nearer.
+    # With spare=2 the result is closer to that of a full decode.
     spared = load_resized(tmp_path / "photo.jpg", lambda width, height: (box, (64, 64)), spare=2)
     assert max(decoded[1].size) == -(-1501 // min(1 << (shrink // 2).bit_length() - 1, 8))
     assert difference(spared, expected).mean() < 1.5
@@ -310,7 +310,7 @@ def test_a_part_of_every_kind_of_picture_is_read_or_unreadable(name: str, tmp_pa
 # ---- Listing folders ------------------------------------------------------------------------
 
 
-def test_pictures_are_listed_sorted_however_deep_and_hidden_files_passed_over(
+def test_pictures_in_all_subfolders_are_listed_sorted_without_hidden_files(
     tmp_path: Path,
 ) -> None:
     pictures = ["B.PNG", "a.jpg", "c.Jpeg", "deep/down/d.webp", "deep/e.tiff", "f.gif"]

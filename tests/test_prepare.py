@@ -1,4 +1,4 @@
-"""polystyle-prepare and what it makes: the same photos, small, and the same batches of them."""
+"""polystyle-prepare, prepared sets, and training on them."""
 
 import io
 import json
@@ -16,24 +16,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from polystyle.data import prepared_set as prepared
+from polystyle.data import prepared_set
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.data.images import load_image
+from polystyle.data.prepare_set import encode_photo, prepare_set
 from polystyle.data.prepared_set import INDEX, find_photos, is_prepared, read_prepared
-from polystyle.prepare import encode_photo, main, prepare
+from polystyle.prepare import main
 
 COLOUR = (200, 100, 50)
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
-    """Large forms in colours, so that little is lost in a JPEG."""
+    """Large areas of colour, which a JPEG changes little."""
     pixels = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twenty photos, upright and across, some in a folder of their own."""
+    """Twenty photos, portraits and landscapes, some of them in a subfolder."""
     folder = tmp_path / "photos"
     (folder / "far").mkdir(parents=True)
     for index in range(20):
@@ -52,7 +53,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    """The one line with which the command fails."""
     monkeypatch.setattr(sys, "argv", ["polystyle-prepare", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         main()
@@ -60,10 +62,10 @@ def refused(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
     return stop.value.code.removeprefix("polystyle-prepare: ")
 
 
-# ---- What is made ---------------------------------------------------------------------------
+# ---- Making a prepared set ------------------------------------------------------------------
 
 
-def test_the_command_says_what_it_made_and_what_to_do_next(photos: Path, output: Path) -> None:
+def test_the_command_prints_what_it_made_and_how_to_train_on_it(photos: Path, output: Path) -> None:
     (photos / "far" / "broken.jpg").write_bytes(b"broken")
     result = run(photos, "--output", output, "--size", 32)
     assert result.returncode == 0, result.stderr
@@ -85,7 +87,7 @@ def test_the_command_needs_no_torch(photos: Path, output: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_photos_are_whole_upright_rgb_and_never_enlarged(tmp_path: Path, output: Path) -> None:
+def test_photos_are_uncropped_upright_rgb_and_never_enlarged(tmp_path: Path, output: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
     exif = Image.Exif()
@@ -102,7 +104,7 @@ def test_photos_are_whole_upright_rgb_and_never_enlarged(tmp_path: Path, output:
     }
     for name, (image, options, _, _) in kinds.items():
         image.save(folder / name, **options)
-    prepare(folder, output, 32)
+    prepare_set(folder, output, 32)
     found = find_photos(output)
     assert list(found) == sorted(kinds)
     for name, photo in found.items():
@@ -115,16 +117,16 @@ def test_photos_are_whole_upright_rgb_and_never_enlarged(tmp_path: Path, output:
             assert not stored.getexif()
 
 
-def test_a_photo_looks_as_it_did(tmp_path: Path, output: Path) -> None:
+def test_a_prepared_photo_looks_like_the_resized_photo(tmp_path: Path, output: Path) -> None:
     (tmp_path / "one").mkdir()
     picture(300, 200, 0).save(tmp_path / "one" / "photo.png")
-    prepare(tmp_path / "one", output, 100)
+    prepare_set(tmp_path / "one", output, 100)
     (photo,) = read_prepared(output)
     expected = np.asarray(picture(300, 200, 0).resize((150, 100), Image.Resampling.BILINEAR))
     assert abs(np.asarray(load_image(photo), dtype=int) - expected).mean() < 2
 
 
-def test_photos_of_any_names_survive(
+def test_photos_with_any_name_are_stored(
     tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [
@@ -138,8 +140,8 @@ def test_photos_of_any_names_survive(
         path = tmp_path / "names" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), (10 * index, 0, 0)).save(path)
-    monkeypatch.setattr(prepared, "PHOTOS_PER_SHARD", 4)
-    prepare(tmp_path / "names", output, 16)
+    monkeypatch.setattr(prepared_set, "PHOTOS_PER_SHARD", 4)
+    prepare_set(tmp_path / "names", output, 16)
     assert len(list(output.glob("*.tar"))) == 4
     found = find_photos(output)
     # The same names in the same order as in the folder.
@@ -147,7 +149,7 @@ def test_photos_of_any_names_survive(
     assert sorted(found) == sorted(names)
     for index, name in enumerate(names):
         assert load_image(found[name]).getpixel((8, 8))[0] == pytest.approx(10 * index, abs=3)
-    # As WebDataset groups a shard's members: by what is before the first dot of the file's name.
+    # WebDataset groups a shard's members by the part of the file's name before the first dot.
     keys = []
     for shard in sorted(output.glob("*.tar")):
         with tarfile.open(shard) as tar:
@@ -160,8 +162,8 @@ def test_photos_of_any_names_survive(
     assert len(set(keys)) == len(names)
 
 
-def test_the_index_is_one_of_wids_too(photos: Path, output: Path) -> None:
-    prepare(photos, output, 32)
+def test_the_index_can_be_read_by_wids(photos: Path, output: Path) -> None:
+    prepare_set(photos, output, 32)
     index = json.loads((output / INDEX).read_text())
     assert index["__kind__"] == "wids-shard-index-v1"
     (shard,) = index["shardlist"]
@@ -169,28 +171,28 @@ def test_the_index_is_one_of_wids_too(photos: Path, output: Path) -> None:
     assert shard["filesize"] == (output / shard["url"]).stat().st_size
 
 
-def test_the_same_photos_make_the_same_bytes(photos: Path, output: Path) -> None:
-    prepare(photos, output, 32)
+def test_the_same_photos_give_the_same_bytes(photos: Path, output: Path) -> None:
+    prepare_set(photos, output, 32)
     for path in photos.rglob("*.jpg"):
         os.utime(path, (0, 0))
     again = output.with_name("again")
-    prepare(photos, again, 32)
+    prepare_set(photos, again, 32)
     for path in output.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
-def test_a_prepared_set_is_prepared_smaller(photos: Path, output: Path) -> None:
-    prepare(photos, output, 40)
-    prepare(output, output.with_name("smaller"), 20)
+def test_a_prepared_set_can_be_prepared_again_at_a_smaller_size(photos: Path, output: Path) -> None:
+    prepare_set(photos, output, 40)
+    prepare_set(output, output.with_name("smaller"), 20)
     found = find_photos(output.with_name("smaller"))
     assert list(found) == list(find_photos(photos))
     assert {min(photo.width, photo.height) for photo in found.values()} == {20}
 
 
-# ---- What can't be --------------------------------------------------------------------------
+# ---- Errors ---------------------------------------------------------------------------------
 
 
-def test_what_is_wrong_is_said_in_one_line(
+def test_errors_are_one_line(
     photos: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty, all_bad = tmp_path / "empty", tmp_path / "bad"
@@ -209,53 +211,57 @@ def test_what_is_wrong_is_said_in_one_line(
         ((photos, *to, "--size", 15), "--size must be at least 16, not 15"),
         (
             (photos, "--output", photos),
-            f"{photos} is there already: choose another --output, or remove it",
+            f"{photos} exists already: remove it or choose another output folder",
         ),
         (
             (photos, "--output", file),
-            f"{file} is there already: choose another --output, or remove it",
+            f"{file} exists already: remove it or choose another output folder",
         ),
     ]
     for arguments, message in cases:
-        assert refused(monkeypatch, *arguments) == message
+        assert refusal(monkeypatch, *arguments) == message
         assert not output.exists()
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_empty_output_folder_is_filled_and_parents_are_made(photos: Path, output: Path) -> None:
+def test_an_empty_output_folder_is_used_and_missing_parents_are_made(
+    photos: Path, output: Path
+) -> None:
     output.mkdir()
-    prepare(photos, output, 16)
+    prepare_set(photos, output, 16)
     assert is_prepared(output)
-    prepare(photos, output / "not" / "yet", 16)
+    prepare_set(photos, output / "not" / "yet", 16)
     assert is_prepared(output / "not" / "yet")
 
 
-def test_a_run_that_is_cut_leaves_nothing(
+def test_an_interrupted_run_leaves_no_files(
     photos: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "PHOTOS_PER_SHARD", 4)
+    monkeypatch.setattr(prepared_set, "PHOTOS_PER_SHARD", 4)
 
-    def cut(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepared.json, "dumps", cut)
+    monkeypatch.setattr(prepared_set.json, "dumps", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        prepare(photos, output, 16)
+        prepare_set(photos, output, 16)
     assert sorted(path.name for path in output.parent.iterdir()) == ["photos"]
 
 
-def test_what_a_killed_run_left_is_no_prepared_set_and_is_named(photos: Path, output: Path) -> None:
-    left = output.with_name("prepared.part")
-    left.mkdir()
-    (left / "photos-000000.tar").touch()
-    with pytest.raises(FileExistsError, match=r"prepared\.part is there, of a run that was killed"):
-        prepare(photos, output, 16)
-    assert (left / "photos-000000.tar").exists()
+def test_the_folder_of_a_killed_run_is_refused_and_is_no_prepared_set(
+    photos: Path, output: Path
+) -> None:
+    unfinished = output.with_name("prepared.part")
+    unfinished.mkdir()
+    (unfinished / "photos-000000.tar").touch()
+    with pytest.raises(FileExistsError, match=r"prepared\.part exists already, from a run"):
+        prepare_set(photos, output, 16)
+    assert (unfinished / "photos-000000.tar").exists()
     with pytest.raises(ValueError, match="there is no picture"):
-        find_photos(left)
+        find_photos(unfinished)
 
 
-def test_a_photo_too_wide_for_a_jpeg_is_skipped(tmp_path: Path) -> None:
+def test_a_photo_too_wide_for_a_jpeg_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "line.png"
     Image.new("L", (70_000, 16)).save(path)
     assert encode_photo(("line.png", path), 16) == (
@@ -272,12 +278,12 @@ def test_a_photo_too_small_to_train_on_is_left_out(tmp_path: Path, size: tuple[i
 
 
 def test_a_hostile_index_is_refused(photos: Path, output: Path) -> None:
-    prepare(photos, output, 16)
+    prepare_set(photos, output, 16)
     (output.parent / "outside.tar").write_bytes((output / "photos-000000.tar").read_bytes())
     whole = (output / INDEX).read_text()
     size = json.loads(whole)["shardlist"][0]["filesize"]
 
-    def refused(change: object) -> None:
+    def assert_refused(change: object) -> None:
         index = json.loads(whole)
         change(index)
         (output / INDEX).write_text(json.dumps(index))
@@ -287,7 +293,7 @@ def test_a_hostile_index_is_refused(photos: Path, output: Path) -> None:
 
     outside = str(output.parent / "outside.tar")
     for url in ("../outside.tar", outside, "a/b.tar", "..", "", "a\0.tar", "a.tar\n", 7, None, []):
-        refused(lambda index, url=url: index["shardlist"][0].update(url=url))
+        assert_refused(lambda index, url=url: index["shardlist"][0].update(url=url))
     for place, values in {
         0: (None, 7, ["name"]),
         1: (-1, size, 2**70, 0.5, "0", None, True, float("nan")),
@@ -296,24 +302,24 @@ def test_a_hostile_index_is_refused(photos: Path, output: Path) -> None:
         4: (-16, 0, 15, 10**9, float("inf"), [16]),
     }.items():
         for value in values:
-            refused(
+            assert_refused(
                 lambda index, place=place, value=value: index["photos"][7].__setitem__(place, value)
             )
     for count in (-1, 21, 10**30, "20", None, 1.5):
-        refused(lambda index, count=count: index["shardlist"][0].update(nsamples=count))
+        assert_refused(lambda index, count=count: index["shardlist"][0].update(nsamples=count))
     for key, values in {
         "photos": (None, 7, "text", [[]], [None] * 20, [{}] * 20),
         "shardlist": (None, 7, "text", [[]], [None], {"a": 1}),
     }.items():
         for value in values:
-            refused(lambda index, key=key, value=value: index.update({key: value}))
+            assert_refused(lambda index, key=key, value=value: index.update({key: value}))
     (output / INDEX).write_text("[" * 100_000)
     with pytest.raises(ValueError, match="is damaged"):
         read_prepared(output)
 
 
-def test_a_damaged_set_is_named(photos: Path, output: Path) -> None:
-    prepare(photos, output, 16)
+def test_a_damaged_file_is_named(photos: Path, output: Path) -> None:
+    prepare_set(photos, output, 16)
     shard = output / "photos-000000.tar"
     content, index = shard.read_bytes(), (output / INDEX).read_text()
     shard.write_bytes(content[:-512])
@@ -328,7 +334,7 @@ def test_a_damaged_set_is_named(photos: Path, output: Path) -> None:
             find_photos(output)
 
 
-# ---- Training on it -------------------------------------------------------------------------
+# ---- Training on a prepared set -------------------------------------------------------------
 
 
 def make_data(folder: Path, **changed: object) -> StyleTransferData:
@@ -352,23 +358,24 @@ def batches(
     return [data.on_after_batch_transfer(batch, 0) for batch in loaded]
 
 
-def levels(ones: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> Tensor:
-    """How far apart two rows of batches are, in levels of 255."""
-    both = [torch.cat([batch["content"] for batch in row]) for row in (ones, others)]
-    styles = [torch.cat([batch["style"] for batch in row]) for row in (ones, others)]
+def differences(ones: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> Tensor:
+    """The differences between the pixels of two lists of batches, in levels of 255. Their styles
+    must be equal."""
+    contents = [torch.cat([batch["content"] for batch in batches]) for batches in (ones, others)]
+    styles = [torch.cat([batch["style"] for batch in batches]) for batches in (ones, others)]
     assert torch.equal(*styles)
-    return (both[0] - both[1]).abs() * 255
+    return (contents[0] - contents[1]).abs() * 255
 
 
 def test_a_prepared_set_holds_out_the_same_photos_and_gives_the_same_crops(
     photos: Path, output: Path
 ) -> None:
-    prepare(photos, output, 40)
+    prepare_set(photos, output, 40)
     folder, small = make_data(photos), make_data(output)
     held_out = [path.relative_to(photos).as_posix() for path in folder.val_paths]
     assert 2 <= len(held_out) < 18
     assert [photo.name for photo in small.val_paths] == held_out
-    difference = levels(batches(folder, 6), batches(small, 6))
+    difference = differences(batches(folder, 6), batches(small, 6))
     assert difference.mean() < 3
     assert (folder.val_photos - small.val_photos).abs().mean() * 255 < 3
 
@@ -380,23 +387,23 @@ def test_a_prepared_set_holds_out_the_same_photos_and_gives_the_same_crops(
 def test_batches_are_functions_of_seed_and_step(
     changed: dict[str, object], photos: Path, output: Path
 ) -> None:
-    prepare(photos, output, 32)
+    prepare_set(photos, output, 32)
     whole = batches(make_data(output, **changed), 6)
     for start in (0, 3):
         again = batches(make_data(output, **changed), 6 - start, step=start)
         for ours, theirs in zip(whole[start:], again, strict=True):
-            assert levels([ours], [theirs]).max() == 0
+            assert differences([ours], [theirs]).max() == 0
     ranks = [batches(make_data(output, **changed), 6, rank=rank, world_size=2) for rank in (0, 1)]
     for batch, *parts in zip(whole, *ranks, strict=True):
         content = torch.cat([part["content"] for part in parts])
         assert torch.equal(content, batch["content"])
     loaded = make_data(output, **changed | {"num_workers": 0})
     for ours, theirs in zip(whole, batches(loaded, 6), strict=True):
-        assert levels([ours], [theirs]).max() == 0
+        assert differences([ours], [theirs]).max() == 0
 
 
-def test_validation_photos_pass_untouched(photos: Path, output: Path) -> None:
-    prepare(photos, output, 32)
+def test_validation_batches_are_not_converted(photos: Path, output: Path) -> None:
+    prepare_set(photos, output, 32)
     data = make_data(output)
     data.setup()
     (batch,) = data.val_dataloader()

@@ -1,1 +1,1 @@
-"""Photos and paintings in, batches out. Knows no network, no loss, no trainer of ours."""
+"""Photos and paintings in, batches out. Imports no network, no loss, no training."""

@@ -1,10 +1,12 @@
-"""Photos and paintings: from folders of files to batches that are functions of (seed, step)."""
+"""StyleTransferData: a folder of photos and a folder of paintings in, batches out."""
 
 import logging
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -21,85 +23,64 @@ from polystyle.data.draws import (
     is_held_out,
     permutation,
 )
-from polystyle.data.images import Openable, PictureError, list_images, silence_pillow
+from polystyle.data.fingerprint import paintings_fingerprint, photos_fingerprint
+from polystyle.data.images import LEAST_SIDE, Openable, PictureError, silence_pillow
+from polystyle.data.paintings import find_paintings, load_paintings, thumbnails
 from polystyle.data.prepared_set import find_photos
-from polystyle.data.samples import (
-    TrainingImages,
-    load_painting,
-    load_square,
-    middle_square,
-    to_float,
-)
-from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
+from polystyle.data.samples import TrainingImages, load_square, middle_square, to_float
+from polystyle.data.skipped_photos import SkippedPhotos, first_errors
 from polystyle.files.terminal_text import sanitized
-from polystyle.style_names import IDENTITY_STYLE, check_style_name
-from polystyle.training.slurm import REQUEUE_SIGNAL
+from polystyle.style_names import IDENTITY_STYLE
 
 log = logging.getLogger(__name__)
 
-# Worker processes of a loader, if nobody says how many.
+# Most worker processes of a loader if data.num_workers is null.
 MOST_WORKERS = 16
 
-
-# Photos in a step, and pixels on a side. More would fit nowhere, and it would take minutes to find
-# that out.
+# Limits of the batch size and of sizes in pixels. Larger values fit into no memory, and a run would
+# take minutes to find that out.
 MOST_PHOTOS, MOST_PIXELS = 2**16, 2**14
 
-# How many photos are read before a run starts, to see whether most can be used.
+# Photos that are decoded before a run starts, to see whether most of them can be used.
 MOST_TRIED = 512
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, where the system tells: a cluster lends some of many."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def begin_worker(worker: int) -> None:
-    silence_pillow()
-    # Ctrl-C in a terminal also goes to the workers: they must outlive the step under way.
-    for each in (signal.SIGINT, signal.SIGTERM, REQUEUE_SIGNAL):
-        if each is not None:
-            signal.signal(each, signal.SIG_IGN)
-
-
-def some_of(errors: list[PictureError]) -> str:
-    named = "; ".join(map(str, errors[:MOST_NAMED]))
-    more = len(errors) - MOST_NAMED
-    return f"{named}; and {more} more" if more > 0 else named
 
 
 class StyleTransferData(LightningDataModule):
     """A folder of photos, or a prepared set of them, and a folder of paintings.
 
+    Training asks any data for `conditions`, `batch_size`, `example`, `summary` and `fingerprint`,
+    and, where they exist, for `settings`, `thumbnails` and `samples`. Everything else in here is
+    Lightning's.
+
     Args:
-        content_dir: photos, in folders however deep; or what polystyle-prepare made of them.
-        style_dir: paintings, one file a style; the file's stem is the style's name. None if the
-            identity style is the only style.
+        content_dir: photos, in folders of any depth, or the output of polystyle-prepare.
+        style_dir: paintings, one file per style; the file's stem is the style's name. None if the
+            identity style is the only one.
         image_size: side of the square training crops, in pixels.
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
         progressive_share: progressive resizing: the share of the steps, the first ones, whose crops
             have half the side. They learn the coarse structure at a quarter of the cost.
-        batch_size: photos in a step, on all devices together.
+        batch_size: photos per step, on all devices together.
         num_workers: processes that load photos for each device; None shares the cores between the
-            devices. Changes speed, never a result.
-        val_fraction: share of the photos held out for validation.
-        num_val_photos: how many of the held-out photos are used, at the most.
+            devices. Changes the speed, never a result.
+        val_fraction: share of the photos held out for validation, in [0, 1).
+        num_val_photos: the most held-out photos that are used.
         seed: with the step, decides every batch.
-        identity_style: one more style, the last: "photo", which paints the photo itself.
-        skipped_photos: where to list the photos that can't be used; see `SkippedPhotos`, whose
-            `path` it is.
+        identity_style: adds one style, the last: "photo", which paints the photo itself.
+        skipped_photos: file that lists the photos that can't be used, see `SkippedPhotos`.
 
     Attributes:
+        conditions: the names of the styles, sorted, "photo" last; a style's index is its position.
         skipped: the `SkippedPhotos`.
-        conditions: the names of the styles, sorted; a style's index is its place in here.
-        paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for the style
-            that has none, "photo".
+        paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for "photo",
+            which has no painting.
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
 
     Raises:
-        FileNotFoundError: a folder that isn't there.
-        ValueError: a folder without pictures, two paintings of one name, one named "photo", or no
-            style at all; a damaged prepared set.
+        FileNotFoundError: a folder is missing.
+        ValueError: an argument is out of range, a folder has no pictures, two paintings have the
+            same name, a painting is named "photo", there is no style at all, or the prepared set is
+            damaged.
     """
 
     def __init__(
@@ -119,24 +100,15 @@ class StyleTransferData(LightningDataModule):
     ) -> None:
         super().__init__()
         silence_pillow()
-        for name, value, least, most in (
-            ("image_size", image_size, 16, MOST_PIXELS),
-            ("style_size", style_size, 16, MOST_PIXELS),
-            ("batch_size", batch_size, 1, MOST_PHOTOS),
-            ("num_workers", num_workers or 0, 0, MOST_PHOTOS),
-            ("num_val_photos", num_val_photos, 1, MOST_PHOTOS),
-            ("seed", seed, 0, 2**63),
-        ):
-            if value < least:
-                raise ValueError(f"data.{name} must be at least {least}, not {value}")
-            if value > most:
-                raise ValueError(f"data.{name} must be at most {most}, not {value}")
+        check_range("image_size", image_size, LEAST_SIDE, MOST_PIXELS)
+        check_range("style_size", style_size, LEAST_SIDE, MOST_PIXELS)
+        check_range("batch_size", batch_size, 1, MOST_PHOTOS)
+        check_range("num_workers", num_workers or 0, 0, MOST_PHOTOS)
+        check_range("num_val_photos", num_val_photos, 1, MOST_PHOTOS)
+        check_range("seed", seed, 0, 2**63)
         if not 0 <= val_fraction < 1:
             raise ValueError(f"data.val_fraction must be in [0, 1), not {val_fraction}")
-        if not 0 <= progressive_share <= 1:
-            raise ValueError(f"data.progressive_share must be in [0, 1], not {progressive_share}")
-        if progressive_share and image_size < 32:
-            raise ValueError(f"half of data.image_size={image_size} is too small: 16 is the least")
+        check_progressive_share(progressive_share, image_size)
         self.image_size = image_size
         self.style_size = style_size
         self.progressive_share = progressive_share
@@ -145,108 +117,117 @@ class StyleTransferData(LightningDataModule):
         self.num_val_photos = num_val_photos
         self.seed = seed
         self.skipped = SkippedPhotos(Path(skipped_photos) if skipped_photos else None)
-        # One process of them all tries the photos: see `prepare_data`.
+        # Lightning then calls `prepare_data` in one process of all, not in one per node.
         self.prepare_data_per_node = False
 
         self.content_dir = content_dir
-        found = find_photos(Path(content_dir))
-        self.photos = photos = list(found.values())
-        held_out = [is_held_out(name, val_fraction) for name in found]
-        self.train_paths = [photo for photo, held in zip(photos, held_out, strict=True) if not held]
-        self.val_paths = [photo for photo, held in zip(photos, held_out, strict=True) if held]
-        if not self.train_paths or not self.val_paths:
-            log.warning(
-                f"data.val_fraction={val_fraction} of {len(photos)} photos leaves none for "
-                f"{'training' if self.val_paths else 'validation'}: the same ones are used for both"
-            )
-            self.train_paths = self.val_paths = photos
-
-        self.style_paths: dict[str, Path] = {}
-        for path in list_images(Path(style_dir), deep=False) if style_dir else []:
-            try:
-                check_style_name(path.stem)
-            except ValueError as error:
-                raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
-            if path.stem == IDENTITY_STYLE:
-                raise ValueError(
-                    f"{path}: a painting can't be named {IDENTITY_STYLE!r}, which is the style of "
-                    "data.identity_style: rename it"
-                )
-            if path.stem in self.style_paths:
-                raise ValueError(
-                    f"two paintings are named {path.stem!r}: "
-                    f"{self.style_paths[path.stem]} and {path}"
-                )
-            self.style_paths[path.stem] = path
+        named_photos = find_photos(Path(content_dir))
+        self.photos = list(named_photos.values())
+        self.train_paths, self.val_paths = split_photos(named_photos, val_fraction)
+        self.style_paths = find_paintings(Path(style_dir)) if style_dir else {}
         self.conditions = sorted(self.style_paths) + [IDENTITY_STYLE] * identity_style
         if not self.conditions:
             raise ValueError(
                 "data.style_dir is null and data.identity_style false: there is no style"
             )
 
+    # ---- What training asks -----------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What the header of the model file tells of the data: plain values by name."""
+        return {
+            "seed": self.seed,
+            "image_size": self.image_size,
+            "style_size": self.style_size,
+            "batch_size": self.batch_size,
+        }
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """A batch to try a step with, after `setup`: held-out photos, each in every style in turn.
+
+        Returns:
+            What `on_after_batch_transfer` returns, on the CPU: ``"content": [count, 3, image_size,
+            image_size]`` float32 in [0, 1] and ``"style": [count]`` int64.
+        """
+        index = torch.arange(count)
+        photo = index // len(self.conditions) % len(self.val_photos)
+        return {"content": self.val_photos[photo], "style": index % len(self.conditions)}
+
+    def summary(self) -> list[str]:
+        """The data in two lines of text, for the log."""
+        return [
+            f"{counted(self.conditions, 'style')}: {', '.join(self.conditions)}",
+            f"{counted(self.train_paths, 'photo')} to train on, {len(self.val_paths)} held out; "
+            f"crops of {self.image_size} pixels",
+        ]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data from other data, in plain values for a JSON file: counts, bytes and
+        SHA-256. See `polystyle.data.fingerprint`."""
+        folder = Path(self.content_dir)
+        return {
+            "photos to train on": photos_fingerprint(self.train_paths, folder),
+            "held-out photos": photos_fingerprint(self.val_paths, folder),
+            "paintings": paintings_fingerprint(self.style_paths),
+        }
+
+    def thumbnails(self) -> dict[str, bytes]:
+        """A small JPEG of each painting by style name, after `setup`; none of "photo"."""
+        return thumbnails(self.paintings)
+
+    def samples(self, batch: int) -> list[tuple[str, Openable]]:
+        """The style's name and the photo of each sample in a batch of all devices together."""
+        return [
+            (
+                self.conditions[draw(self.seed, STYLE_STREAM, sample, len(self.conditions))],
+                self.train_paths[draw(self.seed, PHOTO_STREAM, sample, len(self.train_paths))],
+            )
+            for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size)
+        ]
+
+    # ---- What Lightning calls, in this order ------------------------------------------------
+
     def prepare_data(self) -> None:
-        """Try the photos, or a sample of them if they are many, on all cores; and those that an
-        earlier start of this run could not use, which may be mended by now.
+        """Decodes the photos, or a sample of them if there are many, on all cores. Photos that an
+        earlier start of this run listed are tried again: they may have been repaired.
 
         Raises:
             ValueError: more than half of them can't be used.
         """
-        chosen = set(permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED])
         listed = self.skipped.begin_anew()
+        chosen = set(permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED])
         tried = [
             photo
             for index, photo in enumerate(self.photos)
             if index in chosen or (listed and sanitized(photo) in listed)
         ]
-
-        def trouble(photo: Openable) -> PictureError | None:
-            try:
-                load_square(photo, middle_square, self.image_size)
-            except PictureError as error:
-                return error
-
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            answers = tqdm(
-                pool.map(trouble, tried),
-                "Trying photos",
-                len(tried),
-                unit="photo",
-                disable=None,
-                leave=False,
-            )
-            errors = [error for error in answers if error]
+        errors = unusable(tried, self.image_size)
         for error in errors:
             self.skipped.add(error)
         if len(errors) > len(tried) / 2:
             which = " that were tried" if len(tried) < len(self.photos) else ""
             raise ValueError(
                 f"{len(errors)} of {len(tried)} photos{which} in {self.content_dir} can't be used, "
-                f"more than half: {some_of(errors)}"
+                f"more than half: {first_errors(errors)}"
             )
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the paintings and the held-out photos.
+        """Reads the paintings and the held-out photos.
 
         Raises:
-            OSError: there are paintings that can't be used.
-            ValueError: not one of the photos can be used.
+            OSError: a painting can't be used; names all of them.
+            ValueError: no photo can be used.
         """
-
-        def load(path: Path) -> Tensor | PictureError:
-            try:
-                return load_painting(path, self.style_size)
-            except PictureError as error:
-                return error
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            paintings = list(pool.map(load, self.style_paths.values()))
-        errors = [each for each in paintings if isinstance(each, PictureError)]
-        if errors:
-            raise OSError(
-                f"{len(errors)} of {len(paintings)} paintings can't be used: {some_of(errors)}"
-            )
         self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.conditions)
-        self.paintings.update(zip(self.style_paths, paintings, strict=True))
+        self.paintings.update(load_paintings(self.style_paths, self.style_size))
+        self.val_photos = self.load_val_photos()
+        self.training_images = TrainingImages(
+            self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
+        )
+        self.training_images[0]  # fails now, not in a worker, if no photo can be used
+
+    def load_val_photos(self) -> Tensor:
         photos = []
         for photo in self.val_paths:
             try:
@@ -257,20 +238,11 @@ class StyleTransferData(LightningDataModule):
                 break
         if not photos:
             raise ValueError("none of the held-out photos can be used")
-        self.val_photos = torch.stack(photos)
-        self.training_images = TrainingImages(
-            self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
-        )
-        self.training_images[0]  # a run whose photos are all unusable ends before it begins
-
-    @property
-    def crop_sizes(self) -> list[int]:
-        """The sizes of a run's training crops, one after the other, in pixels."""
-        return [self.image_size // 2] * (self.progressive_share > 0) + [self.image_size]
+        return torch.stack(photos)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `TrainingImages`, from the trainer's step on, without end.
-        `on_after_batch_transfer` finishes them.
+        """Endless batches of `TrainingImages` from the trainer's step on, this device's share of
+        each. `on_after_batch_transfer` finishes them.
 
         Raises:
             ValueError: see `StepSampler`.
@@ -278,47 +250,43 @@ class StyleTransferData(LightningDataModule):
         trainer = self.trainer
         sampler = StepSampler(
             self.batch_size,
-            # Counted in batches. Gradients accumulated since the last optimizer step are in no
-            # checkpoint, so a resumed run draws their batches again.
+            # In batches. Checkpoints hold no accumulated gradients, so a resumed run draws the
+            # batches since the last optimizer step again.
             start_step=trainer.global_step * trainer.accumulate_grad_batches,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        samples = self.training_images
         workers = self.num_workers
         if workers is None:
             workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))
         small_steps = round(self.progressive_share * trainer.max_steps)
-        samples.small_crops_until = small_steps * trainer.accumulate_grad_batches * self.batch_size
+        self.training_images.small_crops_until = (
+            small_steps * trainer.accumulate_grad_batches * self.batch_size
+        )
         return DataLoader(
-            samples,
+            self.training_images,
             batch_size=sampler.share,
             sampler=sampler,
             num_workers=workers,
-            worker_init_fn=begin_worker,
-            generator=torch.Generator(),  # else it would draw from the global one
+            worker_init_fn=init_worker,
+            generator=torch.Generator(),  # or it would draw from the global generator
             pin_memory=torch.cuda.is_available(),
         )
+
+    @property
+    def crop_sizes(self) -> list[int]:
+        """The sizes of a run's training crops in the order of their use, in pixels."""
+        return [self.image_size // 2] * (self.progressive_share > 0) + [self.image_size]
 
     def on_after_batch_transfer(
         self, batch: dict[str, Tensor], dataloader_idx: int = 0
     ) -> dict[str, Tensor]:
-        """What is quicker on the device: pixels to ``"content": [B, 3, image_size, image_size]``
-        float32 in [0, 1]. Photos travel as bytes: a quarter of the floats."""
+        """Converts ``"pixels": [B, S, S, 3]`` uint8 to ``"content": [B, 3, S, S]`` float32 in
+        [0, 1], on the device: bytes are a quarter of the floats to transfer."""
         if "pixels" not in batch:
             return batch
         content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
         return {"content": content, "style": batch["style"]}
-
-    def samples(self, batch: int) -> list[tuple[str, Openable]]:
-        """What a batch of all devices is made of: each sample's style, by name, and its photo."""
-        return [
-            (
-                self.conditions[draw(self.seed, STYLE_STREAM, sample, len(self.conditions))],
-                self.train_paths[draw(self.seed, PHOTO_STREAM, sample, len(self.train_paths))],
-            )
-            for sample in range(batch * self.batch_size, (batch + 1) * self.batch_size)
-        ]
 
     def val_dataloader(self) -> DataLoader:
         """One batch for each style: all held-out photos, to be painted in it."""
@@ -327,3 +295,84 @@ class StyleTransferData(LightningDataModule):
             for index in range(len(self.conditions))
         ]
         return DataLoader(batches, batch_size=None, generator=torch.Generator())
+
+    def teardown(self, stage: str) -> None:
+        """At the end of training, logs how many photos could not be used."""
+        if stage != "fit":
+            return
+        if count := self.skipped.count():
+            where = f", listed in {self.skipped.path}" if self.skipped.path else ""
+            log.info(f"Photos that can't be used: {count}{where}")
+
+
+def check_range(name: str, value: int, least: int, most: int) -> None:
+    if value < least:
+        raise ValueError(f"data.{name} must be at least {least}, not {value}")
+    if value > most:
+        raise ValueError(f"data.{name} must be at most {most}, not {value}")
+
+
+def check_progressive_share(progressive_share: float, image_size: int) -> None:
+    if not 0 <= progressive_share <= 1:
+        raise ValueError(f"data.progressive_share must be in [0, 1], not {progressive_share}")
+    if progressive_share and image_size < 2 * LEAST_SIDE:
+        raise ValueError(
+            f"data.image_size must be at least {2 * LEAST_SIDE} with data.progressive_share, whose "
+            f"crops have half of it, not {image_size}"
+        )
+
+
+def split_photos(
+    named_photos: Mapping[str, Openable], val_fraction: float
+) -> tuple[list[Openable], list[Openable]]:
+    """The photos to train on and the held-out ones; the same list twice if one would be empty."""
+    to_train_on, held_out = [], []
+    for name, photo in named_photos.items():
+        (held_out if is_held_out(name, val_fraction) else to_train_on).append(photo)
+    if to_train_on and held_out:
+        return to_train_on, held_out
+    log.warning(
+        f"data.val_fraction={val_fraction} of {len(named_photos)} photos leaves none for "
+        f"{'training' if held_out else 'validation'}: the same ones are used for both"
+    )
+    photos = to_train_on or held_out
+    return photos, photos
+
+
+def unusable(photos: Sequence[Openable], size: int) -> list[PictureError]:
+    """Why photos can't be used, for those that can't."""
+
+    def error_of(photo: Openable) -> PictureError | None:
+        try:
+            load_square(photo, middle_square, size)
+        except PictureError as error:
+            return error
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        errors = tqdm(
+            pool.map(error_of, photos),
+            "Trying photos",
+            len(photos),
+            unit="photo",
+            disable=None,
+            leave=False,
+        )
+        return [error for error in errors if error]
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: on a cluster often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def init_worker(worker: int) -> None:
+    silence_pillow()
+    # Ctrl-C and signals to a whole job reach the workers, too. The main process handles them, after
+    # the step that is running, and that step needs its workers. Windows has no SIGUSR1.
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def counted(members: Sequence[object], noun: str) -> str:
+    return f"{len(members)} {noun}{'' if len(members) == 1 else 's'}"

@@ -1,7 +1,7 @@
 """What (seed, step) decides: shuffles, crops, styles, and each device's share of a step.
 
-Everything is drawn from numbers alone, (seed, stream, sample), and nothing from hidden state: so
-resuming is exact, and the number of workers or devices changes no batch.
+Every draw is a function of the numbers (seed, stream, sample). Nothing is drawn from hidden state,
+so resuming is exact, and the number of workers or devices changes no batch.
 """
 
 import hashlib
@@ -17,29 +17,43 @@ from torch.utils.data import Sampler
 
 from polystyle.data.images import Box
 
-# One stream of random numbers for each thing that is drawn.
+# Independent streams of random numbers, one for each quantity that is drawn.
 PHOTO_STREAM, STYLE_STREAM, CROP_STREAM, TRIAL_STREAM = range(4)
 
 
 def is_held_out(name: str, fraction: float) -> bool:
-    """Whether a photo is for validation. Its name alone decides: adding photos moves no other."""
+    """Whether a photo is held out for validation. Only its name decides, so photos that are added
+    later move no other photo from one side to the other.
+
+    Args:
+        name: the photo's path inside its folder.
+        fraction: share of the photos to hold out, from 0 to 1.
+    """
     digest = hashlib.sha256(os.fsencode(name)).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 @lru_cache(maxsize=8)
-def permutation(seed: int, stream: int, turn: int, size: int) -> np.ndarray:
-    return np.random.default_rng([seed, stream, turn]).permutation(size)
+def permutation(seed: int, stream: int, shuffle: int, size: int) -> np.ndarray:
+    """The given shuffle of ``range(size)``, ``[size]`` int64."""
+    return np.random.default_rng([seed, stream, shuffle]).permutation(size)
 
 
 def draw(seed: int, stream: int, sample: int, size: int) -> int:
-    """The sample-th of an endless row of shuffles of ``range(size)``: each comes equally often."""
-    turn, place = divmod(sample, size)
-    return int(permutation(seed, stream, turn, size)[place])
+    """Item `sample` of an endless sequence of shuffles of ``range(size)``, in which all numbers are
+    equally frequent."""
+    shuffle, position = divmod(sample, size)
+    return int(permutation(seed, stream, shuffle, size)[position])
 
 
 class RandomCrop(NamedTuple):
-    """Where to crop whatever photo comes, as numbers from 0 to 1, and whether to flip it."""
+    """A crop before the size of its photo is known.
+
+    Attributes:
+        area: from 0, the smallest crop, to 1, the largest.
+        across, down: from 0, the left or top edge, to 1, the right or bottom edge.
+        flip: whether to mirror the crop, left to right.
+    """
 
     area: float
     across: float
@@ -52,25 +66,34 @@ class RandomCrop(NamedTuple):
         return cls(area, across, down, bool(coin < 0.5))
 
     def box(self, width: int, height: int) -> Box:
-        """A square of 25 to 100 % of a photo's area, or as much as it has room for."""
+        """A square of 25 to 100 % of the photo's area, or the largest that fits."""
         largest = min(width, height)
         most = largest**2 / (width * height)
         least = min(0.25, most)
         share = least + self.area * (most - least)
         side = min(largest, math.sqrt(share * width * height))
         left, top = self.across * (width - side), self.down * (height - side)
-        # Not outside the photo by a rounding.
+        # A rounding error must not put the box outside of the photo.
         return left, top, min(left + side, width), min(top + side, height)
 
 
 class StepSampler(Sampler[int]):
-    """Sample numbers for one of several devices, endlessly, from a given step on.
+    """The endless sample numbers of one device, from a given step on.
 
-    Step t of all devices together is samples t x batch_size to (t + 1) x batch_size - 1; device
-    `rank` of `world_size` takes its slice of them.
+    Step t of all devices together has the samples t x batch_size to (t + 1) x batch_size - 1;
+    device `rank` of `world_size` takes its slice of them.
+
+    Args:
+        batch_size: samples per step, on all devices together.
+        start_step: the first step.
+        rank: this device's number.
+        world_size: the number of devices.
+
+    Attributes:
+        share: samples per step, on this device.
 
     Raises:
-        ValueError: the batch can't be shared equally.
+        ValueError: `batch_size` is not divisible by `world_size`.
     """
 
     def __init__(
@@ -78,8 +101,8 @@ class StepSampler(Sampler[int]):
     ) -> None:
         if batch_size % world_size:
             raise ValueError(
-                f"data.batch_size={batch_size} is for all devices together and does not divide by "
-                f"the {world_size} there are"
+                f"data.batch_size={batch_size} is the batch of all devices together and must be "
+                f"divisible by their number, {world_size}"
             )
         self.batch_size = batch_size
         self.start_step = start_step

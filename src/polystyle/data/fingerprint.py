@@ -1,37 +1,28 @@
-"""What tells one set of photos and paintings from another."""
+"""Fingerprints that tell one set of photos or paintings from another."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polystyle.data.prepared_set import PreparedPhoto
 
-if TYPE_CHECKING:
-    from polystyle.data.datamodule import StyleTransferData
-
-
-def data_fingerprint(data: "StyleTransferData") -> dict[str, Any]:
-    """What tells one set of photos and paintings from another: for photos their paths in the
-    folder and sizes in bytes (to read them all would take minutes), for paintings their bytes."""
-    return {
-        "photos to train on": photos_fingerprint(data.train_paths, Path(data.content_dir)),
-        "held-out photos": photos_fingerprint(data.val_paths, Path(data.content_dir)),
-        "paintings": {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for name, path in data.style_paths.items()
-        },
-    }
-
 
 def photos_fingerprint(photos: Sequence[Path | PreparedPhoto], folder: Path) -> dict[str, Any]:
+    """Number, total bytes, and the SHA-256 of the photos' paths inside the folder and of their
+    sizes in bytes. Their content is not read: that would take minutes."""
     digest, total = hashlib.sha256(), 0
     for photo in photos:
         if isinstance(photo, PreparedPhoto):
             name, size = photo.name, photo.num_bytes
         else:
             name = photo.relative_to(folder).as_posix()
-            size = photo.lstat().st_size  # also of a link that leads nowhere
+            size = photo.lstat().st_size  # lstat: the target of a link may be missing
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
         total += size
     return {"count": len(photos), "bytes": total, "sha256": digest.hexdigest()}
+
+
+def paintings_fingerprint(paths: Mapping[str, Path]) -> dict[str, str]:
+    """The SHA-256 of each painting's file, by style name."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}

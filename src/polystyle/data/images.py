@@ -1,8 +1,8 @@
-"""Reading pictures: whole, or a part of them at the size that is needed. Imports no torch.
+"""Reading pictures: whole, or a part at the size that is needed. Imports no torch.
 
-Pictures come from the internet. One costs at most 2.5 GB of memory while it is read, whatever the
-file says: Pillow refuses more than 179 megapixels (twice `Image.MAX_IMAGE_PIXELS`), of which it
-keeps 4 bytes each, and another 4 become RGB; some decoders need more, see `HUNGRY`.
+Pictures come from untrusted sources. Reading one takes at most 2.5 GB of memory, whatever the file
+claims: Pillow refuses more than 179 megapixels (twice `Image.MAX_IMAGE_PIXELS`) and keeps 4 bytes
+per pixel, and the copy in RGB takes another 4. Some decoders need more, see `HUNGRY`.
 """
 
 import logging
@@ -21,8 +21,8 @@ from PIL.Image import Resampling, Transpose
 
 from polystyle.files.terminal_text import sanitized
 
-# How to turn a picture upright, by its EXIF orientation. ImageOps.exif_transpose also writes the
-# tags anew, and fails on sound pictures with an odd one.
+# What turns a picture upright, by its EXIF orientation. ImageOps.exif_transpose would also rewrite
+# the tags, and fails on good pictures that have a malformed one.
 TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -33,15 +33,15 @@ TURNS = {
     8: Transpose.ROTATE_90,
 }
 
-# Formats whose decoders need up to 25 bytes for a pixel: half of what others may have.
+# Formats whose decoders need up to 25 bytes per pixel. They may have half as many pixels as others.
 HUNGRY = ("JPEG2000", "WEBP", "AVIF")
-# A file of this format is a program, which Pillow would have Ghostscript run.
+# Files of this format are programs, which Pillow would run with Ghostscript.
 PROGRAM = "EPS"
-# Some formats are read into memory as a whole.
+# The largest file, in bytes: some formats are read into memory as a whole.
 MOST_BYTES = 2**30
-# The shorter side of a photo to train on, or of a painting, in pixels.
+# The least shorter side of a photo to train on, or of a painting, in pixels.
 LEAST_SIDE = 16
-# Converted at a time: see `to_rgb`.
+# Pixels that `to_rgb` converts at a time.
 BAND_PIXELS = 2**20
 
 Size = tuple[int, int]  # width, height
@@ -49,16 +49,16 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 class Openable(Protocol):
-    """A picture's file, or its place within one: a Path is one."""
+    """A picture's file, or a part of a file: a `Path` or a `PreparedPhoto`."""
 
     def open(self, mode: str) -> BinaryIO: ...
 
 
 class PictureError(OSError):
-    """A picture that can't be used. Reads as "PHOTO REASON", in one line.
+    """A picture can't be used. The message is "PHOTO REASON", in one line.
 
     Attributes:
-        photo: its file.
+        photo: the file.
         reason: "can't be read: ..." or "is ... pixels: ...".
     """
 
@@ -72,23 +72,26 @@ class PictureError(OSError):
 
 
 def silence_pillow() -> None:
-    """What Pillow remarks about odd files is for programmers: we read them or say why not."""
+    """Turns off Pillow's warnings about malformed files. A user needs only the error, which
+    `PictureError` reports."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 @cache
 def formats() -> tuple[str, ...]:
+    """The formats that are read: all of Pillow's but the one that runs programs."""
     Image.init()
     return tuple(name for name in Image.ID if name != PROGRAM)
 
 
 @contextmanager
 def opened(photo: Openable) -> Iterator[Image.Image]:
-    """A picture whose pixels are still to be decoded.
+    """Opens a picture without decoding its pixels.
 
     Raises:
-        PictureError: it can't be read, when it is opened or within the block; says which and why.
+        PictureError: the file can't be opened, or an error occurred in the block, where the pixels
+            are decoded.
     """
     try:
         if isinstance(photo, Path):
@@ -105,16 +108,17 @@ def opened(photo: Openable) -> Iterator[Image.Image]:
         reason = "can't be read: it is no picture that Pillow knows"
         raise PictureError(photo, reason) from error
     except Exception as error:
-        # Pillow's thirty decoders meet a damaged file with as many kinds of error.
+        # Pillow's thirty decoders raise as many kinds of error for a damaged file.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise PictureError(photo, f"can't be read: {reason}") from error
 
 
 def check_file(path: Path) -> None:
-    """Raises PictureError unless it is a file of some size: opening a pipe would wait for ever."""
+    """Raises PictureError unless the path is a file of a reasonable size. Opening a pipe would wait
+    forever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        os.scandir(path).close()  # raises an OSError where the folder is closed to us
+        os.scandir(path).close()  # raises PermissionError for a folder that can't be listed
         raise PictureError(path, "can't be read: it is a folder")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError(path, "can't be read: it is a pipe or a device, not a file")
@@ -123,18 +127,18 @@ def check_file(path: Path) -> None:
 
 
 def load_image(path: Openable, as_rgb: bool = True) -> Image.Image:
-    """Read any picture that Pillow reads, turned upright by its EXIF orientation.
+    """A picture of any format that Pillow reads, turned upright by its EXIF orientation.
 
     Args:
         path: the file.
-        as_rgb: make it 8-bit RGB: 16-bit and float greys are scaled, and what is transparent
-            becomes white. Else it keeps its own mode.
+        as_rgb: convert to 8-bit RGB: 16-bit and float greys are scaled, and transparent areas
+            become white. Otherwise the picture keeps its mode.
 
     Raises:
-        PictureError: the file can't be read as a picture; says which and why.
+        PictureError: the file can't be read as a picture.
     """
     with opened(path) as image:
-        image.load()  # turns a TIFF by itself, and then it says that it is upright
+        image.load()  # first: it turns a TIFF upright, and then resets the orientation
         turn = TURNS.get(orientation_of(image))
         upright = image.copy() if turn is None else image.transpose(turn)
         return to_rgb(upright) if as_rgb else upright
@@ -145,36 +149,36 @@ def load_resized(
 ) -> Image.Image:
     """A part of a picture, upright, 8-bit RGB, resized once (bilinear, antialiased).
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size where that is enough: its
-    blocks of 8 x 8 cosines are evaluated at fewer points, which costs that much less.
+    Where that is enough, a JPEG is decoded at a half, a quarter or an eighth of its size, which
+    costs proportionally less: the decoder evaluates its blocks of 8 x 8 cosines at fewer points.
 
     Args:
         photo: the file.
-        choose: takes the width and the height of the upright picture, gives the part and the size
-            to make it.
-        spare: how many times larger than its new size the part stays when it is decoded, at the
-            least: 1 is quick, 2 can't be told from a full decode.
+        choose: takes the width and the height of the upright picture and returns the part and its
+            new size.
+        spare: the least ratio of the part's decoded size to its new size. 1 is fastest, with 2
+            nobody can tell the result from a full decode.
 
     Raises:
-        PictureError: see `load_image`; or what `choose` raises.
+        PictureError: see `load_image`; also any error that `choose` raises.
     """
     with opened(photo) as image:
         if image.format not in ("JPEG", "MPO"):
-            image.load()  # before asking for the orientation: see load_image
+            image.load()  # before the orientation is read: see load_image
         orientation = orientation_of(image)
         sideways = orientation in (5, 6, 7, 8)
         box, size = choose(*(image.size[::-1] if sideways else image.size))
         left, top, right, bottom = stored_box(box, image.size, orientation)
         stored_size = size[::-1] if sideways else size
-        enough = min((right - left) / stored_size[0], (bottom - top) / stored_size[1]) / spare
+        reduction = min((right - left) / stored_size[0], (bottom - top) / stored_size[1]) / spare
         width, height = image.size
         for scale in (8, 4, 2):
-            # None from every format but JPEG.
-            if scale <= enough and image.draft(None, (width // scale, height // scale)):
+            # draft returns None for every format but JPEG.
+            if scale <= reduction and image.draft(None, (width // scale, height // scale)):
                 left, top, right, bottom = (side / scale for side in (left, top, right, bottom))
                 break
         part = to_rgb(image).resize(stored_size, Resampling.BILINEAR, (left, top, right, bottom))
-        # Turning commutes with resizing, and now there is less to turn.
+        # Turning and resizing commute, and the resized part has fewer pixels to turn.
         turn = TURNS.get(orientation)
         return part if turn is None else part.transpose(turn)
 
@@ -183,12 +187,12 @@ def orientation_of(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
-        # Pillow meets damaged tags with many kinds of error, and the pixels may be sound.
+        # Pillow raises many kinds of error for damaged tags, and the pixels may be good.
         return None
 
 
 def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
-    """Where a part of the upright picture is in the picture as it is stored."""
+    """The box, in the picture as stored, of a part of the upright picture."""
     left, top, right, bottom = box
     width, height = stored_size
     if orientation in (5, 6, 7, 8):
@@ -201,17 +205,18 @@ def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
 
 
 def check_sides(photo: Openable, width: int, height: int) -> None:
-    """Raises PictureError if there is too little of a picture to see or to learn something."""
+    """Raises PictureError if a picture is too small to learn from."""
     if min(width, height) < LEAST_SIDE:
         raise PictureError(photo, f"is {width} x {height} pixels: {LEAST_SIDE} a side is the least")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes as 8-bit RGB; see `load_image`. RGB is given back as it is."""
+    """Converts any of Pillow's modes to 8-bit RGB, see `load_image`. Returns an RGB picture itself,
+    not a copy."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     result = Image.new("RGB", image.size)
-    # In bands, so that what is in between takes no memory to speak of.
+    # In bands of rows, so that the intermediate results take little memory.
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
@@ -226,7 +231,7 @@ def band_to_rgb(image: Image.Image) -> Image.Image:
         grey = np.nan_to_num((np.asarray(image, dtype=np.float64) / white).clip(0, 1))
         image = Image.fromarray((grey * 255).round().astype(np.uint8))
     if image.mode == "La":
-        image = image.convert("LA")  # the only mode that Pillow makes of it
+        image = image.convert("LA")  # Pillow converts La to no other mode
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -234,19 +239,20 @@ def band_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def list_images(folder: Path, deep: bool) -> list[Path]:
-    """What is called a picture in a folder, by its extension, sorted; what is hidden (.thumbnails/)
-    and what is behind a link to a folder is passed over.
+    """The paths in a folder that have a picture's extension, sorted. Hidden files and folders
+    (.thumbnails/) and links to folders are ignored.
 
-    It may be a folder, a link to nothing or a pipe: whoever opens it can tell a person so. Folders
-    that can't be looked into are listed, too, for the same reason.
+    A path may also be a folder, a broken link or a pipe; opening it raises a `PictureError` that
+    says so. For the same reason subfolders that can't be listed are in the result.
 
     Args:
-        deep: look into the folders within it, too.
+        folder: where to look.
+        deep: look into subfolders, too.
 
     Raises:
-        FileNotFoundError: no such folder.
-        PermissionError: it can't be looked into.
-        ValueError: no picture in it.
+        FileNotFoundError: the folder is missing.
+        PermissionError: the folder can't be listed.
+        ValueError: the folder has no picture.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -256,14 +262,14 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
     }
     paths = set()
 
-    def list_closed(error: OSError) -> None:
+    def add_closed_folder(error: OSError) -> None:
         if Path(error.filename) == folder:
-            raise PermissionError(f"{folder} can't be looked into: {error.strerror}") from error
+            raise PermissionError(f"{folder} can't be listed: {error.strerror}") from error
         paths.add(Path(error.filename))
 
-    for parent, folders, files in os.walk(folder, onerror=list_closed):
+    for parent, folders, files in os.walk(folder, onerror=add_closed_folder):
         names = [name for name in (*folders, *files) if not name.startswith(".")]
-        paths |= {Path(parent, each) for each in names if Path(each).suffix.lower() in readable}
+        paths |= {Path(parent, name) for name in names if Path(name).suffix.lower() in readable}
         folders[:] = [name for name in folders if not name.startswith(".") and deep]
     if not paths:
         raise ValueError(f"there is no picture in {folder}")

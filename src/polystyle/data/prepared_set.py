@@ -1,8 +1,8 @@
-"""The prepared set: a folder of photos as a few tar files, small enough to be read fast.
+"""The format of a prepared set: a folder of photos as small JPEGs in a few tar files.
 
-The shards follow the WebDataset convention (a tar file of JPEGs, each with a key of its own), so
-other programs stream them; `prepared.json` says where each photo is, so that any photo is one read
-away. Imports no torch.
+The tar files (shards) follow the WebDataset convention, in which each JPEG has a key of its own, so
+other programs can stream them. `prepared.json` has the position of each photo, so that any photo
+takes one read. Imports no torch. `polystyle.data.prepare_set` makes a prepared set.
 """
 
 import io
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -24,7 +24,7 @@ PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels
 
 
 class EncodedPhoto(NamedTuple):
-    """A photo to be written: its path inside the folder it comes from, its JPEG file, its size."""
+    """A photo to write: its path inside the folder of photos, its JPEG file, its size in pixels."""
 
     name: str
     jpeg: bytes
@@ -34,7 +34,8 @@ class EncodedPhoto(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
-    """A JPEG file within a shard: `num_bytes` from `offset` on."""
+    """A JPEG file in a shard: `num_bytes` bytes from `offset` on. `name` is the photo's path inside
+    the folder of photos; `width` and `height` are in pixels."""
 
     shard: Path
     name: str
@@ -57,12 +58,12 @@ def is_prepared(folder: Path) -> bool:
 
 
 def find_photos(folder: Path) -> dict[str, Path | PreparedPhoto]:
-    """The photos of a folder however deep, or of a prepared set, by their path inside the folder
-    of photos: the same names in the same order for both.
+    """The photos of a prepared set, or of a folder and its subfolders, by their path inside the
+    folder of photos. A prepared set has the same names in the same order as its folder of photos.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no picture in it, or the prepared set is damaged.
+        FileNotFoundError: the folder is missing.
+        ValueError: the folder has no picture, or the prepared set is damaged.
     """
     if is_prepared(folder):
         return {photo.name: photo for photo in read_prepared(folder)}
@@ -70,81 +71,95 @@ def find_photos(folder: Path) -> dict[str, Path | PreparedPhoto]:
 
 
 def write_prepared(folder: Path, photos: Iterable[EncodedPhoto]) -> int:
-    """Write a prepared set into an empty folder; the index, without which it is none, last.
-
-    The same photos make the same bytes.
+    """Writes a prepared set into an empty folder. The index comes last: a folder without it is no
+    prepared set. The same photos make the same bytes.
 
     Returns:
-        how many photos there were.
+        The number of photos.
     """
     photos = iter(photos)
-    shards, places = [], []
-    while some := list(islice(photos, PHOTOS_PER_SHARD)):
+    shards, entries = [], []
+    while shard_photos := list(islice(photos, PHOTOS_PER_SHARD)):
         path = folder / f"photos-{len(shards):06d}.tar"
-        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-            for name, jpeg, width, height in some:
-                # WebDataset's key ends at the first dot, and photos of one key become one sample.
-                key = name.replace("%", "%25").replace(".", "%2E")
-                member = tarfile.TarInfo(f"{key}.jpg")
-                member.size = len(jpeg)
-                tar.addfile(member, io.BytesIO(jpeg))
-                padded = -(-len(jpeg) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                places.append((name, tar.offset - padded, len(jpeg), width, height))
+        entries += write_shard(path, shard_photos)
         size = path.stat().st_size
-        shards.append({"url": path.name, "nsamples": len(some), "filesize": size})
+        shards.append({"url": path.name, "nsamples": len(shard_photos), "filesize": size})
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
         "shardlist": shards,
-        "photos": places,
+        "photos": entries,
     }
     (folder / INDEX).write_text(json.dumps(index))
-    return len(places)
+    return len(entries)
+
+
+def write_shard(path: Path, photos: Iterable[EncodedPhoto]) -> list[tuple]:
+    """Writes a tar file; returns each photo's entry in the index: its `PreparedPhoto` but for the
+    shard."""
+    entries = []
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, jpeg, width, height in photos:
+            # WebDataset's key ends at the first dot, and it merges photos that have the same key.
+            key = name.replace("%", "%25").replace(".", "%2E")
+            member = tarfile.TarInfo(f"{key}.jpg")
+            member.size = len(jpeg)
+            tar.addfile(member, io.BytesIO(jpeg))
+            padded = -(-len(jpeg) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            entries.append((name, tar.offset - padded, len(jpeg), width, height))
+    return entries
 
 
 def read_prepared(folder: Path) -> list[PreparedPhoto]:
-    """The photos of a prepared set, in the order they were written in.
+    """The photos of a prepared set in the order in which they were written.
 
     Raises:
-        ValueError: the index is damaged, or a shard is missing or cut.
+        OSError: the index can't be read.
+        ValueError: the index is damaged, or a shard is missing or truncated.
     """
-    again = "make it again with polystyle-prepare"
+    remedy = "make it again with polystyle-prepare"
     try:
-        index = json.loads((folder / INDEX).read_text())
-        places = iter(index["photos"])
-        photos, sizes = [], {}
-        for shard in index["shardlist"]:
-            # Such files are downloaded: none names a file elsewhere.
-            if not re.fullmatch(r"[\w-]+\.tar", shard["url"]):
-                raise ValueError("a shard outside of the folder")
-            path = folder / shard["url"]
-            sizes[path] = shard["filesize"]
-            some = [PreparedPhoto(path, *place) for place in islice(places, shard["nsamples"])]
-            if len(some) != shard["nsamples"]:
-                raise ValueError("fewer photos than it says")
-            for photo in some:
-                check_place(photo, shard["filesize"])
-            photos += some
+        photos, shard_bytes = parse_index(json.loads((folder / INDEX).read_text()), folder)
     except OSError:
         raise
     except Exception as error:
-        # Any JSON may stand in any place: as many kinds of error.
-        raise ValueError(f"{folder / INDEX} is damaged: {again}") from error
-    for path, size in sizes.items():
+        # A damaged index may have any JSON value in any place, which raises many kinds of error.
+        raise ValueError(f"{folder / INDEX} is damaged: {remedy}") from error
+    for path, size in shard_bytes.items():
         if not path.is_file():
-            raise ValueError(f"{path} is missing from the prepared set: {again}")
+            raise ValueError(f"{path} is missing from the prepared set: {remedy}")
         if path.stat().st_size != size:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {size}: {again}")
+            raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {size}: {remedy}")
     return photos
 
 
-def check_place(photo: PreparedPhoto, shard_bytes: int) -> None:
-    """Raises ValueError if it is nowhere in the shard, or of no size that a photo has."""
+def parse_index(index: dict[str, Any], folder: Path) -> tuple[list[PreparedPhoto], dict[Path, int]]:
+    """The photos of an index, and the size in bytes of each shard. Raises any kind of error if the
+    index is damaged."""
+    entries = iter(index["photos"])
+    photos, shard_bytes = [], {}
+    for shard in index["shardlist"]:
+        # Prepared sets are downloaded: their index must not name a file outside of the folder.
+        if not re.fullmatch(r"[\w-]+\.tar", shard["url"]):
+            raise ValueError("a shard is outside of the folder")
+        path = folder / shard["url"]
+        shard_bytes[path] = shard["filesize"]
+        shard_photos = [PreparedPhoto(path, *entry) for entry in islice(entries, shard["nsamples"])]
+        if len(shard_photos) != shard["nsamples"]:
+            raise ValueError("a shard has fewer photos than nsamples")
+        for photo in shard_photos:
+            check_entry(photo, shard["filesize"])
+        photos += shard_photos
+    return photos, shard_bytes
+
+
+def check_entry(photo: PreparedPhoto, shard_bytes: int) -> None:
+    """Raises ValueError if a photo is not inside its shard, or has an impossible size."""
     numbers = photo.offset, photo.num_bytes, photo.width, photo.height
     if type(photo.name) is not str or any(type(number) is not int for number in numbers):
-        raise ValueError("no photo")
+        raise ValueError("a photo has a value of a wrong type")
     if min(photo.offset, photo.num_bytes) < 0 or photo.offset + photo.num_bytes > shard_bytes:
-        raise ValueError("not in its shard")
+        raise ValueError("a photo is not inside its shard")
     width, height = photo.width, photo.height
     if min(width, height) < LEAST_SIDE or width * height > Image.MAX_IMAGE_PIXELS:
-        raise ValueError("a size that no prepared photo has")
+        raise ValueError("a photo has a size that no prepared photo has")

@@ -1,8 +1,7 @@
-"""One sample: a square crop of a photo and the style to paint it in; a painting at its size."""
+"""A training sample: a square crop of a photo, and the style to paint it in."""
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,61 +14,58 @@ from polystyle.data.images import Box, Openable, PictureError, Size, check_sides
 from polystyle.data.prepared_set import PreparedPhoto
 from polystyle.data.skipped_photos import SkippedPhotos
 
-# How many times longer than wide a painting may be. The longest scrolls are 30.
-LONGEST_PAINTING = 100
-
-
+# A picture (PIL, or [h, w, 3] uint8) to [3, h, w] float32 in [0, 1].
 to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
 def middle_square(width: int, height: int) -> Box:
+    """The largest square in the middle of a picture."""
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
 
 
 def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> np.ndarray:
-    """A square part of a photo, ``[size, size, 3]`` uint8.
+    """A square part of a photo, resized to ``[size, size, 3]`` uint8.
+
+    Args:
+        photo: the file.
+        box: takes the photo's width and height, returns the part.
+        size: in pixels.
 
     Raises:
-        PictureError: it can't be read, or is too small.
+        PictureError: the file can't be read, or the photo is too small.
     """
 
     def choose(width: int, height: int) -> tuple[Box, Size]:
         check_sides(photo, width, height)
         return box(width, height), (size, size)
 
-    # Prepared photos are small as they are: nothing is gained by a reduced decoding.
+    # Prepared photos are small already: decoding them at a reduced scale would gain nothing.
     spare = math.inf if isinstance(photo, PreparedPhoto) else 1
     return np.array(load_resized(photo, choose, spare))
-
-
-def load_painting(path: Path, size: int) -> Tensor:
-    """A painting, ``[3, h, w]`` float32 in [0, 1], the shorter side `size`.
-
-    Raises:
-        PictureError: it can't be read, or is too small, or too long.
-    """
-
-    def whole(width: int, height: int) -> tuple[Box, Size]:
-        check_sides(path, width, height)
-        shorter, longer = sorted((width, height))
-        if longer > LONGEST_PAINTING * shorter:
-            raise PictureError(
-                path, f"is {width} x {height} pixels: more than {LONGEST_PAINTING} to 1"
-            )
-        return (0, 0, width, height), (size * width // shorter, size * height // shorter)
-
-    return to_float(load_resized(path, whole, spare=2))
 
 
 class TrainingImages(Dataset):
     """Endless training samples; sample i is a pure function of (seed, i).
 
-    Each is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25 to
-    100 % of a photo, flipped half of the time, and the style to paint it in. Of the samples before
-    `small_crops_until` the crop is half as large. A photo that can't be used is put on a list, and
-    the next usable one takes its place.
+    A sample is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25
+    to 100 % of a photo, flipped half of the time, and the style to paint it in. If a photo can't be
+    used, `skipped` lists it and the next usable one takes its place.
+
+    Args:
+        photos: the files.
+        num_styles: styles to draw from.
+        image_size: side of the crops, in pixels.
+        seed: with the sample's number, decides the sample.
+        skipped: lists the photos that can't be used.
+
+    Attributes:
+        small_crops_until: samples before this one have crops of half the side (progressive
+            resizing). At first 0.
+
+    Raises:
+        ValueError: when indexed, if no photo can be used.
     """
 
     def __init__(
@@ -89,19 +85,20 @@ class TrainingImages(Dataset):
 
     def __getitem__(self, sample: int) -> dict[str, Tensor | int]:
         crop = RandomCrop.draw(self.seed, sample)
-        first = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
+        index = draw(self.seed, PHOTO_STREAM, sample, len(self.photos))
         size = self.image_size // (2 if sample < self.small_crops_until else 1)
-        pixels = torch.from_numpy(self.usable_square(first, crop, size))
+        pixels = torch.from_numpy(self.usable_square(index, crop, size))
         return {
             "pixels": pixels.flip(1) if crop.flip else pixels,
             "style": draw(self.seed, STYLE_STREAM, sample, self.num_styles),
         }
 
     def usable_square(self, index: int, crop: RandomCrop, size: int) -> np.ndarray:
+        """The crop of the first usable photo from `index` on."""
         for candidate in range(index, index + len(self.photos)):
-            candidate %= len(self.photos)
+            photo = self.photos[candidate % len(self.photos)]
             try:
-                return load_square(self.photos[candidate], crop.box, size)
+                return load_square(photo, crop.box, size)
             except PictureError as error:
                 self.skipped.add(error)
-        raise ValueError(f"none of the photos can be used, {self.photos[index]} for one")
+        raise ValueError(f"none of the photos can be used, {self.photos[index]} for example")

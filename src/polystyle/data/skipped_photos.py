@@ -1,6 +1,7 @@
-"""The photos that a run can't use, and why: named, counted and listed."""
+"""The photos that a run can't use, and why: logged, counted and listed in a file."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,19 +10,27 @@ from polystyle.files.terminal_text import sanitized
 
 log = logging.getLogger(__name__)
 
+# Photos that are named in the log or in an error, at most.
 MOST_NAMED = 5
 
 
-class SkippedPhotos:
-    """A list that all processes of a run add to: its loaders' workers, the other devices', and
-    those that go on with the run later. Each photo is listed once; only if two processes meet it
-    in the same moment, twice.
+def first_errors(errors: Sequence[PictureError]) -> str:
+    """The first few errors in one line, and how many more there are."""
+    named = "; ".join(map(str, errors[:MOST_NAMED]))
+    more = len(errors) - MOST_NAMED
+    return f"{named}; and {more} more" if more > 0 else named
 
-    The first few are named in the log, too.
+
+class SkippedPhotos:
+    """A list that all processes of a run add to: the loaders' workers, the other devices' processes
+    and later starts of the same run. Each photo is listed once, except that two processes that meet
+    it at the same moment may both list it.
+
+    The first few photos are also logged.
 
     Args:
-        path: the list, one line for each photo: which, a tab, and why. None lists nowhere, and nor
-            does a path in a folder that isn't there; then each process knows of its own.
+        path: the file, with a line for each photo: its path, a tab, and the reason. With None, or
+            if the file can't be written, each process knows only its own photos.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -30,42 +39,49 @@ class SkippedPhotos:
         self.length_read = 0
 
     def begin_anew(self) -> set[str]:
-        """Empty the list; gives back the photos that were on it."""
-        self.read_news()
+        """Empties the list; returns the photos that were on it."""
+        self.read_additions()
         listed, self.known, self.length_read = self.known, set(), 0
         if self.path:
-            with suppress(OSError):  # as `add`
+            with suppress(OSError):  # as in `append`
                 self.path.unlink()
         return listed
 
     def add(self, error: PictureError) -> None:
+        """Lists a photo, unless any process has listed it already."""
         photo, reason = sanitized(error.photo), sanitized(error.reason)
         if photo in self.known:
             return
-        self.read_news()
+        self.read_additions()
         if photo in self.known:
             return
         self.known.add(photo)
-        listed = self.path is not None
-        if listed:
-            try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(f"{photo}\t{reason}\n")
-            except OSError:
-                listed = False  # no such folder; or the disk is full, which ends no run for a line
+        is_listed = self.append(f"{photo}\t{reason}\n")
         if len(self.known) <= MOST_NAMED:
             log.warning(f"Skipped: {photo} {reason}")
         elif len(self.known) == MOST_NAMED + 1:
-            where = f"all are listed in {self.path}" if listed else "they are not named"
+            where = f"all are listed in {self.path}" if is_listed else "they are not named"
             log.warning(f"Skipped: more photos; {where}")
 
+    def append(self, line: str) -> bool:
+        """Whether the line could be written. A missing folder or a full disk must not end the run
+        for the sake of this list."""
+        if self.path is None:
+            return False
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError:
+            return False
+        return True
+
     def count(self) -> int:
-        """How many there are by now, in all processes."""
-        self.read_news()
+        """The number of photos that any process has listed so far."""
+        self.read_additions()
         return len(self.known)
 
-    def read_news(self) -> None:
-        """Get to know what other processes have listed since."""
+    def read_additions(self) -> None:
+        """Reads the lines that other processes have added since the last time."""
         if self.path is None or not self.path.is_file():
             return
         with self.path.open("rb") as file:
