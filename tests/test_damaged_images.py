@@ -21,7 +21,7 @@ from polystyle.data.samples import load_painting, load_square, middle_square
 from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import GARBLING
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_damaged_images.py"
+SCRIPT = Path(__file__).parent / "stress/make_damaged_images.py"
 
 # The pictures are meant to be odd.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -1,5 +1,5 @@
 """Odd sizes, styles, flags and configurations: a finite picture comes out, or one line that says
-why not. scripts/attack.py is the longer form."""
+why not. tests/stress/attack.py is the longer form."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from polystyle.painting.blends import parse_styles, split_masks
 from polystyle.painting.painter import Painter
 from polystyle.stylize import main
 
-SCRIPT = Path(__file__).parents[1] / "scripts/attack.py"
+SCRIPT = Path(__file__).parent / "stress/attack.py"
 
 # Also those that are no numbers, and too large ones.
 ANY_NUMBER = st.floats() | st.sampled_from([0.0, -1.0, math.nan, math.inf, 1e308, 5e-324])

@@ -1,6 +1,6 @@
 """Files that somebody made to do harm: none runs code, none fills the memory, all get one line.
 
-scripts/attacks/ has the files, and scripts/attack.py is a longer form of all this.
+tests/stress/attacks/ has the files, and tests/stress/attack.py is a longer form of all this.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Runs that are killed at bad moments lose nothing: a short form of scripts/kill_training.py."""
+"""Killed runs lose nothing: the short form of tests/stress/kill_training.py."""
 
 import os
 import random

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from benchmark import PublishedStep
+from published_step import PublishedStep
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training import make_folders, run, train_command

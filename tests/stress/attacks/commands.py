@@ -135,13 +135,15 @@ def contents(folder: Path) -> set[Path]:
 
 
 def import_all() -> None:
-    """What the commands import, so that forks find it there."""
-    for module in ("stylize", "styles", "evaluate", "export", "train", "data", "module"):
-        import_module(f"polystyle.{module}")
-    for module in ("callbacks", "losses", "preflight", "checkpoints"):
-        import_module(f"polystyle.{module}")
-    import_module("lightning.pytorch.loggers")
-    import_module("torch.utils.tensorboard")
+    """Import what the commands import, so that their forks need not."""
+    for command in ("stylize", "styles", "evaluate", "export", "train"):
+        import_module(f"polystyle.{command}")
+    for module in ("callbacks", "checkpoints", "first_step", "module"):
+        import_module(f"polystyle.training.{module}")
+    for module in ("lightning.pytorch.loggers", "torch.utils.tensorboard"):
+        import_module(module)
+    for module in ("polystyle.data.datamodule", "polystyle.losses.perceptual_loss"):
+        import_module(module)
 
 
 def record(tally: Tally, what: str, wrong: str | None, did: str, outcome: Outcome) -> str:

@@ -1,6 +1,6 @@
 """Break what a training run stands on, and see that it says so in one line and goes on once mended.
 
-    python scripts/break_training.py --times 3
+    python tests/stress/break_training.py --times 3
 
 A small run trains once on sound ground. Then the same command meets a fault: a full disk, one
 nearly full, a folder that becomes read-only or is moved away, photos that vanish. It must end by

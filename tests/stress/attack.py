@@ -1,6 +1,6 @@
 """Give polystyle hostile files and odd values, and see that it refuses each in one line, or paints.
 
-    python scripts/attack.py --count 300
+    python tests/stress/attack.py --count 300
 
 Five kinds, of which --only picks some:
 

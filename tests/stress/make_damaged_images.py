@@ -1,7 +1,7 @@
-"""Make damaged and odd pictures in every format, and show that polystyle can be given all of them.
+"""Make damaged and odd pictures in every format, and check that polystyle reads or refuses each.
 
-python scripts/make_damaged_images.py build/damaged-images           # a folder to try things on
-python scripts/make_damaged_images.py build/damaged-images --check   # and read it all, counting
+python tests/stress/make_damaged_images.py build/damaged-images             write the files
+python tests/stress/make_damaged_images.py build/damaged-images --check     and read them all
 """
 
 import argparse

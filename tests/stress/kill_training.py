@@ -1,6 +1,6 @@
 """Kill a training run with SIGKILL again and again, and see that nothing is lost.
 
-    python scripts/kill_training.py --kills 30
+    python tests/stress/kill_training.py --kills 30
 
 A small run trains once without a break. Then the same command is typed again and again, and killed:
 half of the times at any moment of a life, from before it has begun to its last step, and half of
