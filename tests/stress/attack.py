@@ -6,16 +6,17 @@ Five kinds, of which --only picks some:
 
 pickles  a pickle that would leave a mark, in every place that a command loads a file from, in up
          to --count flavours
-headers  model files and style packs whose headers lie, and --count that are changed at random
+headers  loading model files and style packs whose headers lie, and --count changed at random
 flags    --count command lines of polystyle-stylize
 painter  --count calls of polystyle.load's painter from Python
 config   --count values of polystyle-train's configuration, of a wrong kind or size
 
-Every command is the real one's main(), in a process of its own. It must end with status 0, or with
-one line and status 1 (2 for what argparse refuses); leave no mark, print nothing that a terminal
-would obey, write nothing outside of its own folder, and stay under the stated memory. A painter
-paints finite numbers, or raises a ValueError. The table at the end counts; the exit status is 1 if
-anything got through. Takes about a minute for --count 50. Linux and macOS.
+A command is run by its main(), in a process of its own. It must end with status 0, or with one
+line and status 1 (2 for what argparse refuses); leave no mark, print no control characters, write
+nothing outside its own folder, and stay under the stated memory. The painter paints finite numbers,
+or raises a ValueError of one line. A file loads, or raises a ValueError whose one line begins with
+its path. The table at the end counts; the exit status is 1 if anything got through.
+tests/test_attacks.py runs each kind with a small --count. Linux and macOS.
 """
 
 import argparse

@@ -81,6 +81,11 @@ def megabytes(usage: resource.struct_rusage) -> float:
     return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def peak_megabytes() -> float:
+    """The most memory that this process has had."""
+    return megabytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
 def idle_megabytes() -> float:
     """What a fork begins with."""
     child = os.fork()

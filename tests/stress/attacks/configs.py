@@ -4,9 +4,11 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
 
 from attacks.commands import Tally, attempt, fault, record
 from attacks.ground import train_arguments
@@ -39,12 +41,16 @@ def try_config(ground: Path, tally: Tally, count: int, rng: random.Random) -> It
     known = [key for key in known if key not in ("trainer.devices", "trainer.num_nodes")]
     # Seconds of random numbers, which every fork would draw anew.
     weights = random_weights()
-    import_module("polystyle.losses.vgg").random_weights = lambda: {
-        name: tensor.clone() for name, tensor in weights.items()
-    }
+
+    def copied_weights() -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in weights.items()}
+
     for _ in range(count):
         override = f"{rng.choice(known)}={rng.choice(VALUES)}"
-        with tempfile.TemporaryDirectory(dir=ground) as scratch:
+        with (
+            tempfile.TemporaryDirectory(dir=ground) as scratch,
+            patch("polystyle.losses.vgg.random_weights", copied_weights),
+        ):
             folder = Path(scratch) / "here"
             shutil.copytree(ground / "sound", folder)
             outcome = attempt("train", train_arguments(override), folder)

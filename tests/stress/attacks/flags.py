@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from attacks.commands import Tally, attempt, contents, fault, record
 
 NUMBERS = (
@@ -65,6 +67,17 @@ def random_flags(rng: random.Random) -> list[str]:
     return arguments
 
 
+def fault_of_pictures(folder: Path) -> str | None:
+    """Which picture of a folder can't be read, if there is one."""
+    for path in folder.rglob("*"):
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except OSError as error:
+            return f"{path.name} is no picture: {error}"
+    return None
+
+
 def try_flags(ground: Path, tally: Tally, count: int, rng: random.Random) -> Iterator[str]:
     for _ in range(count):
         arguments = random_flags(rng)
@@ -84,5 +97,8 @@ def try_flags(ground: Path, tally: Tally, count: int, rng: random.Random) -> Ite
                 wrong = f"wrote {new}"
             elif new == {Path("painted")}:
                 wrong = wrong or "left an empty folder"
+            elif outcome.status == 0 and not new:
+                wrong = wrong or "painted nothing, with status 0"
+            wrong = wrong or fault_of_pictures(folder / "painted")
             did = "painted" if outcome.status == 0 else "refused"
             yield record(tally, f"polystyle-stylize {arguments}", wrong, did, outcome)
