@@ -6,6 +6,7 @@ import attack
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize(
     ("kind", "count"),

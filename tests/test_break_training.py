@@ -10,6 +10,7 @@ from training import ONE_THREAD
 SCRIPT = Path(__file__).parent / "stress/break_training.py"
 
 
+@pytest.mark.slow
 def test_one_run_survives_every_fault_to_the_same_bits() -> None:
     result = subprocess.run(
         [sys.executable, str(SCRIPT), "--short"],

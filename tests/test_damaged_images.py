@@ -106,6 +106,7 @@ def check_read_or_refused(paths: list[Path], use: str) -> list[str | None]:
     return list(answers.values())
 
 
+@pytest.mark.slow
 def test_every_file_is_a_photo_or_refused_in_little_time_and_memory(corpus: Path) -> None:
     """The giants of --check take longer."""
     paths = sorted(corpus.iterdir())
@@ -113,6 +114,7 @@ def test_every_file_is_a_photo_or_refused_in_little_time_and_memory(corpus: Path
     assert 300 < check_read_or_refused(paths, "photo").count(None) < 700
 
 
+@pytest.mark.slow
 def test_every_file_damaged_at_random_is_painted_or_refused(tmp_path: Path) -> None:
     rng = random.Random(1)
     sound = script.sound(rng)
@@ -328,6 +330,7 @@ def mixed(folder: Path, files: list) -> list[Path]:
     return bad
 
 
+@pytest.mark.slow
 def test_a_run_passes_over_what_it_cannot_use(
     folders: tuple[Path, Path], files: list, tmp_path: Path
 ) -> None:

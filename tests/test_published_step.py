@@ -85,6 +85,7 @@ def test_the_step_is_the_published_one(
     check(module, losses, plain, within)
 
 
+@pytest.mark.slow
 def test_the_compiled_step_is_the_published_one(
     batch: tuple[Tensor, Tensor], plain: tuple[dict, dict]
 ) -> None:
@@ -96,6 +97,7 @@ def test_the_compiled_step_is_the_published_one(
     check(module, losses, plain, BFLOAT16)
 
 
+@pytest.mark.slow
 def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> None:
     make_folders(tmp_path)
     command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=3")
@@ -105,6 +107,7 @@ def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> 
     assert "ecompil" not in result.stderr
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_a_compiler(tmp_path: Path) -> None:
     make_folders(tmp_path)
     command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=1")
