@@ -65,7 +65,11 @@ def attempt(command: str, arguments: Sequence[str], folder: Path, **environment:
             signal.alarm(SECONDS)
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
             sys.argv = [f"polystyle-{command}", *arguments]
-            os._exit(status_of(main))
+            status = 99
+            try:
+                status = status_of(main)
+            finally:  # even out of memory, the fork must not go on as its parent
+                os._exit(status)
         _, status, usage = os.wait4(child, 0)
         output.seek(0)
         errors.seek(0)

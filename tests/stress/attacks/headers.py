@@ -220,6 +220,16 @@ def fault_of_refusal(path: Path, error: ValueError) -> str | None:
     return None
 
 
+def fault_of_names(names: list[str]) -> str | None:
+    """What is wrong with the style names of a file that loaded, if anything."""
+    try:
+        for name in names:
+            check_style_name(name)
+    except ValueError as error:
+        return f"loaded, although {error}"
+    return None
+
+
 def try_file(path: Path, data: bytes, must_refuse: bool) -> tuple[str | None, str]:
     """Load a model file or a style pack: the fault, if there is one, and what loading did.
 
@@ -227,17 +237,15 @@ def try_file(path: Path, data: bytes, must_refuse: bool) -> tuple[str | None, st
     """
     path.write_bytes(data)
     try:
-        if path.stem == "pack":
-            names = [load_style_pack(path).style_name]
-        else:
-            names = load_model(path).style_names
-        for name in names:
-            check_style_name(name)
+        is_pack = path.stem == "pack"
+        names = [load_style_pack(path).style_name] if is_pack else load_model(path).style_names
     except ValueError as error:
         return fault_of_refusal(path, error), "refused"
     except Exception as error:  # the attack goes on with the next file
         return repr(error), "refused"
-    return ("it is not refused" if must_refuse else None), "loaded"
+    if must_refuse:
+        return "it is not refused", "loaded"
+    return fault_of_names(names), "loaded"
 
 
 def try_headers(ground: Path, tally: Tally, count: int, rng: random.Random) -> Iterator[str]:
