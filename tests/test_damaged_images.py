@@ -143,15 +143,15 @@ def test_every_file_damaged_at_random_is_painted_or_refused(tmp_path: Path) -> N
     ],
 )
 def test_what_is_odd_but_sound_is_used(kind: str, files: list, tmp_path: Path) -> None:
-    some = [each for each in files if each.kind == kind and each.suffix not in ("mpo", "icns")]
-    assert some or kind == "sound TIFF, La"  # which Pillow reads but does not write
+    chosen = [odd for odd in files if odd.kind == kind and odd.suffix not in ("mpo", "icns")]
+    assert chosen or kind == "sound TIFF, La"  # which Pillow reads but does not write
     read = 0
-    for number, (_, suffix, content) in enumerate(some):
+    for number, (_, suffix, content) in enumerate(chosen):
         path = tmp_path / f"{number}.{suffix}"
         path.write_bytes(content)
         read += usable(path)
     # A wrong extension may be one of a program, or the content.
-    assert read >= (0.8 * len(some) if kind == "wrong extension" else len(some))
+    assert read >= (0.8 * len(chosen) if kind == "wrong extension" else len(chosen))
 
 
 # ---- Files that aren't plain ones -------------------------------------------------------------
@@ -239,9 +239,9 @@ def test_a_postscript_program_is_never_run(
         raise AssertionError("it was run")
 
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", ghostscript)
-    some = [each for each in files if "PostScript" in each.kind or "EPS" in each.kind]
-    assert len(some) > 3
-    for number, (_, suffix, content) in enumerate(some):
+    chosen = [odd for odd in files if "PostScript" in odd.kind or "EPS" in odd.kind]
+    assert len(chosen) > 3
+    for number, (_, suffix, content) in enumerate(chosen):
         path = tmp_path / f"{number}.{suffix}"
         path.write_bytes(content)
         with pytest.raises(PictureError, match="no picture that Pillow knows"):
@@ -265,7 +265,7 @@ def test_formats_that_need_much_memory_may_have_fewer_pixels(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", script.WIDTH * script.HEIGHT - 1)
     for kind in ("sound PNG, RGB", "sound WEBP, RGB", "sound JPEG2000, RGB", "sound AVIF, RGB"):
-        (odd,) = [each for each in files if each.kind == kind]
+        (odd,) = [file for file in files if file.kind == kind]
         path = tmp_path / f"photo.{odd.suffix}"
         path.write_bytes(odd.content)
         assert usable(path) == ("PNG" in kind)
@@ -294,7 +294,7 @@ def test_each_photo_is_listed_once_and_a_few_are_named(
             processes[(number + turn) % 3].add(error)
     assert listed(tmp_path) == {f"{number}.jpg": f"is bad {number}" for number in range(20)}
     assert len(path.read_text().splitlines()) == 20
-    assert [each.count() for each in processes] == [20, 20, 20]
+    assert [skipped.count() for skipped in processes] == [20, 20, 20]
     named = [record.getMessage() for record in caplog.records]
     assert named[:MOST_NAMED] == [f"Skipped: {n}.jpg is bad {n}" for n in range(MOST_NAMED)]
     assert named[MOST_NAMED:] == [f"Skipped: more photos; all are listed in {path}"]
@@ -435,7 +435,7 @@ def test_a_painting_of_a_bad_kind_is_refused_by_name(
     kind: str, folders: tuple[Path, Path], files: list
 ) -> None:
     photos, paintings = folders
-    odd = next(each for each in files if each.kind.startswith(kind))
+    odd = next(file for file in files if file.kind.startswith(kind))
     path = paintings / f"odd.{odd.suffix}"
     path.write_bytes(odd.content)
     data = StyleTransferData(str(photos), str(paintings), image_size=16)

@@ -70,7 +70,7 @@ def check(module: MultiStyleModule, losses: dict, plain: tuple[dict, dict], with
     expected_losses, expected = plain
     for name, value in expected_losses.items():
         torch.testing.assert_close(losses[name], value, rtol=within[0], atol=0)
-    ours = torch.cat([each.grad.flatten() for each in module.net.parameters()])
+    ours = torch.cat([parameter.grad.flatten() for parameter in module.net.parameters()])
     theirs = torch.cat([expected[name].grad.flatten() for name, _ in module.net.named_parameters()])
     assert torch.cosine_similarity(ours, theirs, dim=0) > within[1]
 

@@ -62,7 +62,7 @@ def random_call(rng: random.Random) -> tuple[Any, Any, dict[str, Any]]:
 def numbers_of(painted: Any) -> torch.Tensor:
     """The pixels of a picture, or of several."""
     if isinstance(painted, list):
-        return torch.cat([numbers_of(each).flatten() for each in painted])
+        return torch.cat([numbers_of(picture).flatten() for picture in painted])
     if isinstance(painted, torch.Tensor):
         return painted.float()
     return torch.from_numpy(np.asarray(painted).astype(np.float32))

@@ -23,7 +23,7 @@ VALUES = (
 
 
 def keys(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys of a configuration; without those that name code to run, which is their job."""
+    """Dotted keys of a configuration, without those whose task is to name code that runs."""
     for name, value in config.items():
         if not name.startswith("_"):
             yield f"{prefix}{name}"
@@ -37,9 +37,9 @@ def try_config(ground: Path, tally: Tally, count: int, rng: random.Random) -> It
 
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
         known = list(keys(OmegaConf.to_container(hydra.compose("train"))))
-    # Processes of their own, as many as there are devices.
+    # These would start a process for each device.
     known = [key for key in known if key not in ("trainer.devices", "trainer.num_nodes")]
-    # Seconds of random numbers, which every fork would draw anew.
+    # Random weights take seconds to draw: once, and not in every fork.
     weights = random_weights()
 
     def copied_weights() -> dict[str, Tensor]:

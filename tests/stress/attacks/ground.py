@@ -1,4 +1,4 @@
-"""What is attacked: photos, paintings, a network, a style pack, a run."""
+"""The folder that is attacked: photos, paintings, a network and a style pack."""
 
 import io
 import shutil
@@ -43,7 +43,7 @@ def make_model(names: list[str]) -> Model:
 
 
 def train_arguments(*overrides: str) -> list[str]:
-    """polystyle-train on that ground: one small step, of which nothing is kept."""
+    """Arguments of polystyle-train in that folder: one small step, and nothing is written."""
     return [
         *("data.content_dir=photos", "data.style_dir=paintings", "data.num_workers=0"),
         *("data.image_size=32", "data.style_size=32", "data.batch_size=2"),

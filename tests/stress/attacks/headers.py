@@ -51,7 +51,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
-    """What is wrong with them, and model files that lie.
+    """Model files that lie, each after what is wrong with it.
 
     Args:
         sound: a model file of the styles x, y and photo.
@@ -60,8 +60,8 @@ def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
     about = header["__metadata__"]
     name, other = "paint.norm.gamma", "paint.norm.beta"
     first = min(
-        (each for each in header if each != "__metadata__"),
-        key=lambda each: header[each]["data_offsets"],
+        (tensor for tensor in header if tensor != "__metadata__"),
+        key=lambda tensor: header[tensor]["data_offsets"],
     )
     begin, end = header[name]["data_offsets"]
 
@@ -97,11 +97,11 @@ def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"{dtype}", declaring(dtype=dtype)
         size = {"F16": 2, "BF16": 2, "F64": 8, "I64": 8, "C64": 8, "I32": 4}.get(dtype, 1)
         moved, place = {}, 0
-        for each in sorted(header.keys() - {"__metadata__"}, key=str):
-            shape = header[each]["shape"]
-            length = math.prod(shape) * (size if each == name else 4)
-            moved[each] = {
-                "dtype": dtype if each == name else "F32",
+        for tensor in sorted(header.keys() - {"__metadata__"}, key=str):
+            shape = header[tensor]["shape"]
+            length = math.prod(shape) * (size if tensor == name else 4)
+            moved[tensor] = {
+                "dtype": dtype if tensor == name else "F32",
                 "shape": shape,
                 "data_offsets": [place, place + length],
             }
@@ -157,7 +157,7 @@ def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def heavy_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
-    """What is wrong with them, and model files whose headers alone are megabytes."""
+    """Model files whose headers alone are megabytes, each after what is wrong with it."""
     header, tensors = split(sound)
     many = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}
     yield "100,000 tensors too many", joined({**header, **many}, tensors)
@@ -171,7 +171,7 @@ def heavy_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def hostile_packs(sound: bytes) -> Iterator[tuple[str, bytes]]:
-    """What is wrong with them, and style packs that lie."""
+    """Style packs that lie, each after what is wrong with it."""
     header, tensors = split(sound)
     about = header["__metadata__"]
 
