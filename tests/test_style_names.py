@@ -52,10 +52,9 @@ def test_a_name_unfit_for_a_file_is_refused(name: str) -> None:
 def test_a_name_too_long_for_a_file_is_refused(name: str) -> None:
     with pytest.raises(ValueError) as error:
         check_style_name(name)
-    length = len(name.encode())
-    assert str(error.value) == (
-        f"the style name {name[:50]}… has {length} bytes, and {MAX_NAME} are the most"
-    )
+    start = f"the style name {name[:50]}… has {len(name.encode())} bytes"
+    assert str(error.value).startswith(start)
+    assert str(MAX_NAME) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +93,6 @@ def test_training_refuses_a_painting_whose_name_no_model_could_have(
 ) -> None:
     photos, paintings = make_folders(tmp_path)
     (paintings / "dots.png").rename(paintings / f"{stem}.png")
-    with pytest.raises(ValueError, match=r"not fit for a file's name|and 200 are") as error:
+    with pytest.raises(ValueError, match=r"not fit for a file's name| 201 bytes") as error:
         StyleTransferData(str(photos), str(paintings))
     assert not GARBLING.search(str(error.value))

@@ -17,9 +17,7 @@ from polystyle.files.terminal_text import GARBLING
 
 SECONDS = 120  # the longest that an attempt may take
 MEGABYTES = 1000  # beyond a process that imported everything and did nothing
-ADDRESSES = (
-    2**34
-)  # bytes of address space: a command that fills its memory must not fill the machine's
+ADDRESSES = 2**34  # bytes of address space: no command can fill the machine's memory
 
 
 @dataclass
