@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart train test lint format tensorboard
+.PHONY: help setup quickstart train test test-fast lint format tensorboard
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Installed again when the dependencies change.
 .venv/installed: pyproject.toml
@@ -27,8 +27,11 @@ quickstart: setup ## sample photos and paintings, a network trained on them, a p
 train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps=2000 ..."
 	$(BIN)/polystyle-train data.content_dir=data/photos data.style_dir=data/paintings $(ARGS)
 
-test: setup ## all tests
+test: setup ## all tests: some five minutes on two cores
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-fast: setup ## the tests that are not marked slow: about a minute
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 lint: .venv/installed ## check style
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +25,6 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from unittest.mock import patch
 
 import hydra
 import lightning.pytorch as pl
@@ -46,7 +46,10 @@ from polystyle.painting.painter import Painter
 from polystyle.train import best_precision
 from polystyle.training.module import MultiStyleModule, channels_last
 
-STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+# The published step lives with the tests: tests/test_published_step.py compares our losses with it.
+sys.path.append(str(Path(__file__).parents[1] / "tests/stress"))
+from published_step import STYLE_LAYERS, PublishedStep
+
 MATRIX_SIZE = 4096
 
 Row = dict[str, str | float | None]
@@ -174,50 +177,6 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
     finally:
         done.set()
         thread.join()
-
-
-class PublishedStep:
-    """One training step, the way published code does it."""
-
-    def __init__(self, net: TransformerNet, vgg: VGG16, paintings: Tensor) -> None:
-        self.net = net.to(memory_format=torch.contiguous_format)
-        self.vgg = vgg.to(memory_format=torch.contiguous_format)
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-        with torch.no_grad():
-            self.grams = [self.gram(each) for each in vgg(paintings, STYLE_LAYERS).values()]
-
-    @staticmethod
-    def gram(features: Tensor) -> Tensor:
-        batch, channels, height, width = features.shape
-        flat = features.reshape(batch, channels, height * width)
-        return flat @ flat.mT / (height * width)
-
-    @staticmethod
-    def upsample(x: Tensor, factor: int) -> Tensor:
-        return F.interpolate(x, scale_factor=factor, mode="nearest")
-
-    def losses(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Content and style loss ``[B]``, relative as in `polystyle.losses.perceptual_loss`."""
-        # Ours is made for channels-last maps, and would leave this step half in that layout.
-        with patch("polystyle.networks.transformer_net.upsample_nearest", self.upsample):
-            stylized = self.vgg(self.net(content, style), STYLE_LAYERS)
-        photo = self.vgg(content, STYLE_LAYERS)["relu3_3"]
-        content_loss = (stylized["relu3_3"] - photo).square().sum((1, 2, 3))
-        content_loss = content_loss / photo.square().sum((1, 2, 3))
-        style_loss = 0
-        for features, grams in zip(stylized.values(), self.grams, strict=True):
-            target = grams[style]
-            difference = (self.gram(features) - target).square().sum((1, 2))
-            style_loss = style_loss + difference / target.square().sum((1, 2)) / 4
-        return content_loss, style_loss
-
-    def __call__(self, content: Tensor, style: Tensor) -> float:
-        content_loss, style_loss = self.losses(content, style)
-        loss = (content_loss + 5 * style_loss).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
 
 
 class OurStep:

@@ -110,6 +110,7 @@ def test_only_the_new_rows_have_an_optimizer_state(added: Path) -> None:
     assert len(optimizer["state"]) == 1  # of all rows, side by side
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_unbroken_one_does(root: Path, added: Path) -> None:
     half = f"ckpt_path={added / 'checkpoints/step-000002.ckpt'}"
     line = (*ADD, "data.identity_style=true", "hydra.run.dir=resumed", half)

@@ -1,4 +1,4 @@
-"""Full disks, lost folders and their like: a short form of scripts/break_training.py."""
+"""Full disks, lost folders and their like: a short form of tests/stress/break_training.py."""
 
 import subprocess
 import sys
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from training import ONE_THREAD
 
-SCRIPT = Path(__file__).parents[1] / "scripts/break_training.py"
+SCRIPT = Path(__file__).parent / "stress/break_training.py"
 
 
+@pytest.mark.slow
 def test_one_run_survives_every_fault_to_the_same_bits() -> None:
     result = subprocess.run(
         [sys.executable, str(SCRIPT), "--short"],

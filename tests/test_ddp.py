@@ -61,6 +61,7 @@ def count_of_lines(output: str) -> dict[str, int]:
     return {line: lines.count(line) for line in lines}
 
 
+@pytest.mark.slow
 def test_two_devices_stopped_and_resumed_train_as_one_does(one_device: Path) -> None:
     root = one_device.parent
     line = (*BATCH, *SHORT_STEPS, *TWO_DEVICES, "hydra.run.dir=two", "ckpt_path=last")
@@ -99,6 +100,7 @@ def test_two_devices_stopped_and_resumed_train_as_one_does(one_device: Path) -> 
     assert (weights(two) - weights(before) - expected).norm() < 0.02 * expected.norm()
 
 
+@pytest.mark.slow
 def test_torchrun_makes_one_folder_and_says_each_line_once(folders: Path) -> None:
     # Started two seconds apart, the processes would call the folder by different times.
     late = ["bash", "-c", 'sleep $((2 * RANK)); exec "$@"', "-"]
@@ -114,6 +116,7 @@ def test_torchrun_makes_one_folder_and_says_each_line_once(folders: Path) -> Non
     assert load_model(run_dir / "model.safetensors").training["step"] == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_whole_run_and_one_message(folders: Path) -> None:
     line = (*BATCH, *TWO_DEVICES, "hydra.run.dir=stopped", "trainer.max_steps=100000")
     # In a session of its own: a terminal sends Ctrl-C to all processes of the group.
@@ -145,6 +148,7 @@ def test_ctrl_c_leaves_a_whole_run_and_one_message(folders: Path) -> None:
     assert load_model(folders / "stopped/model.safetensors").training["step"] == reached
 
 
+@pytest.mark.slow
 def test_an_error_that_all_processes_meet_is_one_line(tmp_path: Path) -> None:
     _, paintings = make_folders(tmp_path)
     (paintings / "haze.png").write_bytes(b"no picture")  # read when both processes are there

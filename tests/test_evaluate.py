@@ -429,6 +429,7 @@ def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> N
     assert found[1] == [(255, 0, 255), *rest]
 
 
+@pytest.mark.slow
 def test_the_command_judges_a_run_without_any_flag(tmp_path: Path) -> None:
     model = make_run(tmp_path)
     command = [sys.executable, "-m", "polystyle.evaluate", str(model), "--gatys-steps", "2"]

@@ -102,6 +102,7 @@ def one_line_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
 # ---- The file -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(height=st.integers(16, 60), width=st.integers(16, 60), batch=st.integers(1, 4))
 @example(height=16, width=16, batch=1)
@@ -118,6 +119,7 @@ def test_paints_each_style_at_any_size_as_the_network_does(
     torch.testing.assert_close(stylized, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_paints_each_image_in_its_own_blend(
     net: TransformerNet, session: onnxruntime.InferenceSession
 ) -> None:
@@ -130,6 +132,7 @@ def test_paints_each_image_in_its_own_blend(
     assert (stylized[0] - stylized[1]).abs().mean() > 0.01
 
 
+@pytest.mark.slow
 def test_inputs_and_output_have_names_and_any_size(session: onnxruntime.InferenceSession) -> None:
     picture = ("tensor(float)", ["batch", 3, "height", "width"])
     described = [
@@ -143,6 +146,7 @@ def test_inputs_and_output_have_names_and_any_size(session: onnxruntime.Inferenc
     ]
 
 
+@pytest.mark.slow
 def test_carries_the_style_names_and_what_it_was_made_of(
     net: TransformerNet, session: onnxruntime.InferenceSession
 ) -> None:
@@ -154,6 +158,7 @@ def test_carries_the_style_names_and_what_it_was_made_of(
     assert "style_mix  float32 [batch, styles]" in about["usage"]
 
 
+@pytest.mark.slow
 def test_is_one_valid_file_without_a_word_about_the_machine(
     model: Path, proto: onnx.ModelProto
 ) -> None:
@@ -164,6 +169,7 @@ def test_is_one_valid_file_without_a_word_about_the_machine(
     onnx.checker.check_model(proto, full_check=True)
 
 
+@pytest.mark.slow
 def test_float16_is_of_convolutions_only_and_half_as_large(
     single: TransformerNet, float16: onnx.ModelProto
 ) -> None:
@@ -190,6 +196,7 @@ def test_float16_is_of_convolutions_only_and_half_as_large(
     assert all(parameter.dtype == torch.float32 for parameter in single.parameters())
 
 
+@pytest.mark.slow
 def test_float16_of_a_single_style_paints_nearly_the_same(
     single: TransformerNet, float16: onnx.ModelProto
 ) -> None:
@@ -201,6 +208,7 @@ def test_float16_of_a_single_style_paints_nearly_the_same(
 # ---- The command ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_says_what_it_made_and_nothing_of_the_exporter(
     model: Path, exported: subprocess.CompletedProcess
 ) -> None:
@@ -222,6 +230,7 @@ def test_says_what_it_made_and_nothing_of_the_exporter(
     assert len(lines) == 10
 
 
+@pytest.mark.slow
 def test_the_lines_it_prints_paint_the_first_style(
     net: TransformerNet, exported: subprocess.CompletedProcess
 ) -> None:
@@ -235,6 +244,7 @@ def test_the_lines_it_prints_paint_the_first_style(
     torch.testing.assert_close(torch.from_numpy(names["stylized"]), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [0.02, float("nan")])
 def test_a_file_that_paints_otherwise_is_not_kept(
     error: float,
@@ -257,6 +267,7 @@ def test_a_file_that_paints_otherwise_is_not_kept(
     assert output.read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unless_asked_to(
     model: Path,
     already_exported: onnx.ModelProto,
@@ -283,6 +294,7 @@ def test_float16_has_a_name_of_its_own(
     assert f"{tmp_path / 'monet-float16.onnx'} is there already" in message
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_the_older_file(
     model: Path,
     already_exported: onnx.ModelProto,

@@ -14,6 +14,7 @@ from polystyle.training.memory import capped_at_free_memory, is_out_of_memory
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux' own")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) -> None:
     command = train_command(folders, "trainer.fast_dev_run=true", "hydra.run.dir=dry")
     result = run([*command, "model.compile=true", "data.num_workers=1"], folders)
@@ -34,6 +35,7 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) ->
     assert [path.name for path in (folders / "dry").iterdir()] == ["train.log"]
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> None:
     # 1.5 GB beyond what is there for imports: room for a few photos, and not for 64.
@@ -62,6 +64,7 @@ def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> No
     assert not list((folders / "large/checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_met_before_the_first_step(folders: Path) -> None:
     weights = ("loss.style_weight=9e18", "loss.style_weights.relu1_2=9e18")
     coefficient = "loss.style_coefficients={dots:9e18}"
@@ -102,6 +105,7 @@ def test_which_errors_are_of_memory(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) == is_one
 
 
+@pytest.mark.slow
 def test_a_run_writes_about_what_it_says(folders: Path) -> None:
     # Wide enough for weights to count beside pictures.
     overrides = ("network.width=0.5", "trainer.max_steps=4", "trainer.val_check_interval=1")

@@ -27,6 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_they_train_and_stylize_without_nan(folders: Path) -> None:
     overrides = ("data.identity_style=true", "hydra.run.dir=flat", "data.batch_size=5")
     steps = ("trainer.max_steps=12", "trainer.val_check_interval=6", "data.num_workers=1")

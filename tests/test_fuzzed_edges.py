@@ -1,31 +1,17 @@
-"""Odd sizes, styles, flags and configurations: a finite picture comes out, or one line that says
-why not. scripts/attack.py is the longer form."""
+"""Photos of any size and any mix of styles: the painter paints finite numbers, or says why not."""
 
-import contextlib
-import io
 import math
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from attacks.calls import numbers_of, random_call
-from attacks.flags import random_flags
-from attacks.ground import make_ground, make_model
+from attacks.ground import make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from training import ONE_THREAD
 
 from polystyle.files.terminal_text import GARBLING
 from polystyle.painting.blends import parse_styles, split_masks
 from polystyle.painting.painter import Painter
-from polystyle.stylize import main
-
-SCRIPT = Path(__file__).parents[1] / "scripts/attack.py"
 
 # Also those that are no numbers, and too large ones.
 ANY_NUMBER = st.floats() | st.sampled_from([0.0, -1.0, math.nan, math.inf, 1e308, 5e-324])
@@ -33,29 +19,8 @@ ANY_TEXT = st.text() | st.from_regex(r"[xyz]?:?[0-9a-z.:+=-]*", fullmatch=True)
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ground")
-    make_ground(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def painter() -> Painter:
     return Painter(make_model(["x", "y", "photo"]), "cpu")
-
-
-def paints_or_refuses(painter: Painter, content: Any, style: Any, **options: Any) -> None:
-    """A painter's only error is a ValueError, of one line; what it paints is finite."""
-    try:
-        painted = painter(content, style, **options)
-    except ValueError as error:
-        assert str(error)
-        assert not GARBLING.search(str(error))
-    else:
-        assert numbers_of(painted).isfinite().all()
-
-
-# ---- The painter ----------------------------------------------------------------------------
 
 
 @settings(max_examples=15)
@@ -101,16 +66,6 @@ def test_any_mix_is_normalized_or_refused(
             assert (weights >= 0).all()
 
 
-@settings(max_examples=15)
-@given(rng=st.randoms(use_true_random=False))
-def test_any_call_of_the_painter_paints_or_is_refused(painter: Painter, rng: Any) -> None:
-    content, style, options = random_call(rng)
-    paints_or_refuses(painter, content, style, **options)
-
-
-# ---- The commands ---------------------------------------------------------------------------
-
-
 @given(texts=st.lists(ANY_TEXT, max_size=4))
 def test_any_text_is_a_style_or_is_refused(painter: Painter, texts: list[str]) -> None:
     try:
@@ -119,41 +74,3 @@ def test_any_text_is_a_style_or_is_refused(painter: Painter, texts: list[str]) -
         split_masks(texts)
     except ValueError as error:
         assert str(error)
-
-
-@settings(max_examples=15)
-@given(rng=st.randoms(use_true_random=False))
-def test_any_flags_paint_or_are_refused_in_one_line(ground: Path, rng: Any) -> None:
-    arguments = random_flags(rng)
-    errors = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as output,
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stderr(errors),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        patch.chdir(ground)
-        folder = Path(output) / "painted"
-        patch.setattr(sys, "argv", ["polystyle-stylize", *arguments, f"--output={folder}"])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        assert bool(leaving.value.code) or any(folder.iterdir())
-        assert not folder.exists() or any(folder.iterdir())
-        for path in folder.rglob("*"):
-            with Image.open(path) as picture:
-                picture.load()
-    said = errors.getvalue().splitlines()
-    if isinstance(leaving.value.code, str):
-        said.append(leaving.value.code)
-    assert leaving.value.code == 0 or said[-1].startswith("polystyle-stylize: ")
-    assert not any(GARBLING.search(line) for line in said)
-
-
-def test_a_wrong_configuration_gets_one_line() -> None:
-    command = [sys.executable, str(SCRIPT), "--only", "config"]
-    result = subprocess.run(
-        [*command, "--count", "4"], env=ONE_THREAD, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    rows = [line.split()[:4] for line in result.stdout.splitlines()[1:]]
-    assert rows == [["config", "4", "4", "0"]]

@@ -1,4 +1,4 @@
-"""Runs that are killed at bad moments lose nothing: a short form of scripts/kill_training.py."""
+"""Killed runs lose nothing: the short form of tests/stress/kill_training.py."""
 
 import os
 import random
@@ -22,7 +22,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 STEPS = "trainer.max_steps=6"
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_a_job_that_slurm_ends_is_requeued_and_goes_on_in_its_folder(
     curves = EventAccumulator(str(root / "job/tensorboard")).Reload()
     steps = [event.wall_time for event in curves.Scalars("train/content_loss")]
     # The one under way, and one that had just ended and was yet to be logged.
-    assert sum(each > sent_at for each in steps) <= 2
+    assert sum(moment > sent_at for moment in steps) <= 2
     reached = load_checkpoint(root / "job/checkpoints/last.ckpt")["global_step"]
     assert len(steps) == reached < 6
     assert (tmp_path / "asked").read_text() == "requeue 7\n"

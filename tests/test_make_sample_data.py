@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "make_sample_data.py"
 
 pytest.importorskip("skimage")
 
+pytestmark = pytest.mark.slow
+
 
 def run(output: Path) -> str:
     """Run the script as a user does and return what it prints."""

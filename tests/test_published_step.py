@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-from benchmark import PublishedStep
+from published_step import PublishedStep
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training import make_folders, make_module, run, train_command
@@ -74,7 +74,7 @@ def check(module: MultiStyleModule, losses: dict, plain: tuple[dict, dict], with
     expected_losses, expected = plain
     for name, value in expected_losses.items():
         torch.testing.assert_close(losses[name], value, rtol=within[0], atol=0)
-    ours = torch.cat([each.grad.flatten() for each in module.net.parameters()])
+    ours = torch.cat([parameter.grad.flatten() for parameter in module.net.parameters()])
     theirs = torch.cat([expected[name].grad.flatten() for name, _ in module.net.named_parameters()])
     assert torch.cosine_similarity(ours, theirs, dim=0) > within[1]
 
@@ -89,6 +89,7 @@ def test_the_step_is_the_published_one(
     check(module, losses, plain, within)
 
 
+@pytest.mark.slow
 def test_the_compiled_step_is_the_published_one(
     batch: tuple[Tensor, Tensor], plain: tuple[dict, dict]
 ) -> None:
@@ -100,6 +101,7 @@ def test_the_compiled_step_is_the_published_one(
     check(module, losses, plain, BFLOAT16)
 
 
+@pytest.mark.slow
 def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> None:
     make_folders(tmp_path)
     command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=3")
@@ -109,6 +111,7 @@ def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> 
     assert "ecompil" not in result.stderr
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_a_compiler(tmp_path: Path) -> None:
     make_folders(tmp_path)
     command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=1")

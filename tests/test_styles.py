@@ -362,6 +362,7 @@ def test_bad_use_is_one_line(
 # ---- The command ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Path) -> None:
     def call(*arguments: str | Path) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "polystyle.styles", *map(str, arguments)]

@@ -94,6 +94,7 @@ def one_line_of(*arguments: str | Path) -> str:
 # ---- The command ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_photos_are_painted_at_their_own_size_and_a_bad_one_stops_nothing(
     model: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_photos_are_painted_at_their_own_size_and_a_bad_one_stops_nothing(
     }
 
 
+@pytest.mark.slow
 def test_an_unknown_style_is_one_line_with_the_near_names(model: Path, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     result = run(model, photo, "--style", "stary_night", "--output", tmp_path / "painted")

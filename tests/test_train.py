@@ -44,6 +44,7 @@ def assert_same_state(one: Path, other: Path) -> None:
         assert optimizer["param_groups"] == same["param_groups"]
 
 
+@pytest.mark.slow
 def test_a_run_lives_in_one_folder(whole_run: Path) -> None:
     made = {path.relative_to(whole_run).as_posix() for path in whole_run.rglob("*")}
     assert {
@@ -59,6 +60,7 @@ def test_a_run_lives_in_one_folder(whole_run: Path) -> None:
     assert len(list((whole_run / "tensorboard").glob("events.*"))) == 1
 
 
+@pytest.mark.slow
 def test_the_model_file_holds_the_trained_weights(whole_run: Path) -> None:
     model = load_model(whole_run / "model.safetensors")
     net, style_names = model.net, model.style_names
@@ -69,6 +71,7 @@ def test_the_model_file_holds_the_trained_weights(whole_run: Path) -> None:
         assert torch.equal(tensor, trained[f"net.{name}"]), name
 
 
+@pytest.mark.slow
 def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
     root = whole_run.parent
     # The same line both times, as the README promises, but for how far to go.
@@ -92,6 +95,7 @@ def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_whole_run_that_goes_on(folders: Path, number: signal.Signals) -> None:
     name, every = number.name, "trainer.val_check_interval=4"
@@ -134,6 +138,7 @@ def test_a_signal_leaves_a_whole_run_that_goes_on(folders: Path, number: signal.
     )
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
     before = (whole_run / "checkpoints/last.ckpt").read_bytes()
     result = run(train_command(whole_run.parent, *STEPS, "hydra.run.dir=whole"), whole_run.parent)
@@ -167,6 +172,7 @@ def test_a_wrong_value_is_named(
     assert complaint in str(error.value.__cause__ or error.value)
 
 
+@pytest.mark.slow
 def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     make_folders(tmp_path)
     (tmp_path / "paintings/rust.png").rename(tmp_path / "paintings/sand.png")
@@ -179,6 +185,7 @@ def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
@@ -196,6 +203,7 @@ def test_an_error_is_one_line(folders: Path, override: str, complaint: str) -> N
     assert result.stderr.count("\n") == 1, result.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_one_run_for_each_value(folders: Path) -> None:
     overrides = ("loss.style_weight=2,5", "hydra.sweep.dir=sweep", "trainer.max_steps=1")
     result = run([*train_command(folders, *overrides, "data.num_workers=0"), "-m"], folders)

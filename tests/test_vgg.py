@@ -1,6 +1,5 @@
 """VGG-16: frozen, in no checkpoint, the right numbers, and nothing else taken for them."""
 
-import pickle
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -24,16 +23,6 @@ from polystyle.losses.vgg_weights import (
 )
 
 TORCHVISION_NAME = Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
-
-
-class RunsCode:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (str(self.mark), "w")
 
 
 @pytest.fixture
@@ -219,23 +208,6 @@ def test_file_without_names_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.pth"
     torch.save([torch.zeros(3)], path)
     assert "does not hold VGG-16's weights but a list" in refusal(path)
-
-
-@pytest.mark.parametrize("by_torch", [False, True])
-def test_pickle_that_would_run_code_is_refused_and_does_not_run(
-    tmp_path: Path, by_torch: bool
-) -> None:
-    path, mark = tmp_path / "evil.pth", tmp_path / "mark"
-    if by_torch:
-        torch.save({"0.weight": RunsCode(mark)}, path)
-        torch.load(path, weights_only=False)["0.weight"].close()
-    else:
-        path.write_bytes(pickle.dumps(RunsCode(mark), protocol=2))
-        pickle.loads(path.read_bytes()).close()
-    assert mark.exists(), "this pickle is harmless and the test proves nothing"
-    mark.unlink()
-    assert "not a file of plain weights" in refusal(path)
-    assert not mark.exists()
 
 
 def test_saved_file_is_used_before_all_else(cache: Path, true_weights: dict[str, Tensor]) -> None:

@@ -228,7 +228,8 @@ def band_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # convert("RGB") would clip these at 255.
         white = 65535 if image.mode.startswith("I") else 1
-        grey = np.nan_to_num((np.asarray(image, dtype=np.float64) / white).clip(0, 1))
+        with np.errstate(invalid="ignore"):  # numpy warns of signaling NaNs, in damaged floats
+            grey = np.nan_to_num((np.asarray(image, dtype=np.float64) / white).clip(0, 1))
         image = Image.fromarray((grey * 255).round().astype(np.uint8))
     if image.mode == "La":
         image = image.convert("LA")  # Pillow converts La to no other mode

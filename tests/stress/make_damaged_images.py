@@ -1,7 +1,7 @@
-"""Make damaged and odd pictures in every format, and show that polystyle can be given all of them.
+"""Make damaged and odd pictures in every format, and check that polystyle reads or refuses each.
 
-python scripts/make_damaged_images.py build/damaged-images           # a folder to try things on
-python scripts/make_damaged_images.py build/damaged-images --check   # and read it all, counting
+python tests/stress/make_damaged_images.py build/damaged-images             write the files
+python tests/stress/make_damaged_images.py build/damaged-images --check     and read them all
 """
 
 import argparse
@@ -407,7 +407,7 @@ def corpus(count: int, seed: int) -> list[Odd]:
     rng = random.Random(seed)
     good = sound(rng)
     made = [*good, *odd(rng), *bombs(rng)]
-    suffixes = sorted({each.suffix for each in good})
+    suffixes = sorted({picture.suffix for picture in good})
     while len(made) < count:
         one = rng.choice(good)
         place = len(made) % (len(DAMAGES) + 1)
@@ -459,7 +459,7 @@ def make_oddities(folder: Path) -> list[Path]:
 
 
 def write(folder: Path, files: list[Odd]) -> dict[Path, str]:
-    """Make the files; says what is odd about each."""
+    """Write the files; returns what is odd about each, by path."""
     folder.mkdir(parents=True)
     kinds = {}
     for number, (kind, suffix, content) in enumerate(files):

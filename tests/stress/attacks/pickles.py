@@ -1,4 +1,4 @@
-"""Pickles that would leave a mark, in every place that a command loads a file from."""
+"""Pickles that would make a folder, in every place that a command loads a file from."""
 
 import io
 import os
@@ -19,7 +19,7 @@ from polystyle.losses.vgg_weights import CHECKPOINT_NAME
 
 
 class Mark:
-    """Whoever unpickles it makes a folder."""
+    """An object whose unpickling makes a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Mark:
 
 
 def pickles(mark: Path) -> dict[str, bytes]:
-    """Files that make the folder `mark` if somebody unpickles what they hold, by flavour."""
+    """Files whose unpickling makes the folder `mark`, by file format."""
     bare = pickle.dumps(Mark(mark))
     flavours = {
         "pickle": bare,
@@ -58,7 +58,7 @@ def pickles(mark: Path) -> dict[str, bytes]:
 
 
 def check_armed(flavour: str, data: bytes, mark: Path) -> None:
-    """See that a file does leave its mark, if it is unpickled without care."""
+    """Check that unpickling a file without care does make its folder."""
     mark.parent.mkdir(exist_ok=True)
     pickled = data
     if zipfile.is_zipfile(io.BytesIO(data)):
@@ -145,7 +145,7 @@ def try_pickles(ground: Path, tally: Tally, count: int, rng: random.Random) -> I
     for flavour, data in flavours:
         check_armed(flavour, data, mark)
     for place, (name, command, arguments) in PLACES.items():
-        flavours.append(flavours.pop(0))  # few of them are others in each place
+        flavours.append(flavours.pop(0))  # a small count tries other formats in each place
         for flavour, data in flavours[:count]:
             with tempfile.TemporaryDirectory(dir=ground) as scratch:
                 folder = Path(scratch) / "here"

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from attacks.commands import Tally, attempt, contents, fault, record
 
 NUMBERS = (
@@ -31,22 +33,22 @@ PHOTOS = (
 def random_flags(rng: random.Random) -> list[str]:
     """A command line of polystyle-stylize, odd in some places."""
 
-    def some(sound: Sequence[str], odd: Sequence[str]) -> str:
+    def pick(sound: Sequence[str], odd: Sequence[str]) -> str:
         return rng.choice(odd if rng.random() < 0.3 else sound)
 
-    arguments = ["model.safetensors", some(("photos/a.png", "wide.png", "odd"), PHOTOS)]
+    arguments = ["model.safetensors", pick(("photos/a.png", "wide.png", "odd"), PHOTOS)]
     what = rng.randrange(6)
     if what < 3:
         sound = rng.choice((["x", "y", "all"], ["x:0.3", "y:0.7", "y:1e-3"]))
-        arguments += [f"--style={some(sound, STYLES)}" for _ in range(rng.randint(1, 3))]
+        arguments += [f"--style={pick(sound, STYLES)}" for _ in range(rng.randint(1, 3))]
     elif what == 3:
         masks = ("photos/a.png=x", "photos/b.png=y")
-        arguments += [f"--mask={some(masks, MASKS)}" for _ in range(rng.randint(1, 2))]
+        arguments += [f"--mask={pick(masks, MASKS)}" for _ in range(rng.randint(1, 2))]
         arguments += ["--mask=rest=y"] * rng.randint(0, 1)
     elif what == 4:
-        arguments += ["--sweep", some("xy", STYLES), some("xy", STYLES)]
+        arguments += ["--sweep", pick("xy", STYLES), pick("xy", STYLES)]
     else:
-        corners = [some("xy", STYLES) for _ in range(rng.randint(1, 5))]
+        corners = [pick("xy", STYLES) for _ in range(rng.randint(1, 5))]
         arguments += ["--blend-grid", *corners, "--steps=3"]
     for flag, sound in {
         "strength": ("0", "0.5", "1"),
@@ -58,11 +60,22 @@ def random_flags(rng: random.Random) -> list[str]:
         "precision": ("float32", "bfloat16"),
     }.items():
         if rng.random() < 0.2:
-            arguments.append(f"--{flag}={some(sound, NUMBERS)}")
+            arguments.append(f"--{flag}={pick(sound, NUMBERS)}")
     for flag in ("raw", "keep-colors", "overwrite", "strength-by=pixels"):
         if rng.random() < 0.15:
             arguments.append(f"--{flag}")
     return arguments
+
+
+def fault_of_pictures(folder: Path) -> str | None:
+    """Which picture of a folder can't be read, if there is one."""
+    for path in folder.rglob("*"):
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except OSError as error:
+            return f"{path.name} is no picture: {error}"
+    return None
 
 
 def try_flags(ground: Path, tally: Tally, count: int, rng: random.Random) -> Iterator[str]:
@@ -84,5 +97,8 @@ def try_flags(ground: Path, tally: Tally, count: int, rng: random.Random) -> Ite
                 wrong = f"wrote {new}"
             elif new == {Path("painted")}:
                 wrong = wrong or "left an empty folder"
+            elif outcome.status == 0 and not new:
+                wrong = wrong or "painted nothing, with status 0"
+            wrong = wrong or fault_of_pictures(folder / "painted")
             did = "painted" if outcome.status == 0 else "refused"
             yield record(tally, f"polystyle-stylize {arguments}", wrong, did, outcome)

@@ -2,7 +2,6 @@
 
 import math
 import random
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from attacks.commands import Outcome, Tally, megabytes, record
+from attacks.commands import Outcome, Tally, peak_megabytes, record
 from polystyle.files.terminal_text import GARBLING
 from polystyle.networks.model_file import load_model
 from polystyle.painting.painter import Painter
@@ -63,7 +62,7 @@ def random_call(rng: random.Random) -> tuple[Any, Any, dict[str, Any]]:
 def numbers_of(painted: Any) -> torch.Tensor:
     """The pixels of a picture, or of several."""
     if isinstance(painted, list):
-        return torch.cat([numbers_of(each).flatten() for each in painted])
+        return torch.cat([numbers_of(picture).flatten() for picture in painted])
     if isinstance(painted, torch.Tensor):
         return painted.float()
     return torch.from_numpy(np.asarray(painted).astype(np.float32))
@@ -76,15 +75,14 @@ def try_painter(ground: Path, tally: Tally, count: int, rng: random.Random) -> I
         size = list(content.shape) if isinstance(content, torch.Tensor) else content.size
         what = f"painter({size} {getattr(content, 'dtype', '')}, {style}, {options})"
         wrong, did = None, "painted"
-        before = megabytes(resource.getrusage(resource.RUSAGE_SELF))
+        before = peak_megabytes()
         try:
             if not numbers_of(painter(content, style, **options)).isfinite().all():
                 wrong = "painted numbers that are not finite"
         except ValueError as error:
             did = "refused"
-            if "\n" in str(error) or GARBLING.search(str(error)):
+            if not str(error) or GARBLING.search(str(error)):
                 wrong = f"not one line: {error!r}"
         except Exception as error:
             wrong = repr(error)
-        peak = megabytes(resource.getrusage(resource.RUSAGE_SELF))
-        yield record(tally, what, wrong, did, Outcome(0, "", "", peak - before))
+        yield record(tally, what, wrong, did, Outcome(0, "", "", peak_megabytes() - before))

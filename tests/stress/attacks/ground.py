@@ -1,4 +1,4 @@
-"""What is attacked: photos, paintings, a network, a style pack, a run."""
+"""The folder that is attacked: photos, paintings, a network and a style pack."""
 
 import io
 import shutil
@@ -44,11 +44,11 @@ def make_model(names: list[str]) -> Model:
 
 
 def train_arguments(*overrides: str) -> list[str]:
-    """polystyle-train on that ground: one small step, of which nothing is kept."""
+    """Arguments of polystyle-train in that folder: one small step, and nothing is written."""
     return [
         *("data.content_dir=photos", "data.style_dir=paintings", "data.num_workers=0"),
         *("data.image_size=32", "data.style_size=32", "data.batch_size=2"),
-        *("data.num_val_photos=1", "model.width=0.125", "model.compile=false"),
+        *("data.num_val_photos=1", "network.width=0.125", "model.compile=false"),
         *("loss.vgg.weights=random", "trainer.accelerator=cpu", "trainer.max_steps=1"),
         *("trainer.fast_dev_run=true", "hydra.run.dir=run", *overrides),
     ]

@@ -1,16 +1,16 @@
-"""Break what a training run stands on, and see that it says so in one line and goes on once mended.
+"""Take disk space, folders or photos from a training run, and check that it loses nothing.
 
-    python scripts/break_training.py --times 3
+    python tests/stress/break_training.py --times 3
 
-A small run trains once on sound ground. Then the same command meets a fault: a full disk, one
-nearly full, a folder that becomes read-only or is moved away, photos that vanish. It must end by
-itself with one line, which names what is wrong and the checkpoint that stands, or live on if it
-can. The fault is mended, the same command typed again, and what comes out in the end must be, bit
-for bit, what came out on sound ground. A table tells what was tried and what the command said; the
+A small run trains once without a fault. Then the same command meets one: a disk that is full or
+nearly full, a folder that becomes read-only or is moved away, photos that vanish. The command must
+end with one line, which names the fault and the checkpoint to resume from, or continue where it
+can. The fault is removed, the same command is run again, and the weights at the end must be, bit
+for bit, those of the run without a fault. A table lists the faults and what the command said; the
 exit status is 1 if anything was lost.
 
-Disks are small tmpfs mounts in a mount namespace of this script's own, which nobody else sees.
-Where the system permits none, it says so and ends with exit status 2.
+Disks are small tmpfs mounts in a mount namespace of this script's own. Where the system permits no
+mounts, the script says so and ends with exit status 2.
 
 Takes about 20 seconds for each fault, each time, on one core. Linux only.
 """
@@ -49,21 +49,22 @@ REFUSED = 2
 
 DISK = "64m"
 
-# What a run keeps free beside a checkpoint.
+# The room that a run keeps free beside a checkpoint.
 SPARE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong with a run.
+    """A fault that a run meets.
 
     Attributes:
-        strike, mend: do it, and undo it; of the run's folder.
-        says: what the line says that ends the run, besides which checkpoint stands; or, if the run
-            lives on, one of its lines. A regular expression, in which RUN is the run's folder.
-        at_start: it strikes before the run begins, and not after some checkpoint.
-        checkpoints: after how many of a new run, at the least and at the most.
-        lives_on: the run does.
+        strike, mend: cause the fault, and remove it; both take the run's folder.
+        says: regular expression for the line that ends the run, without the part about the
+            checkpoint; or, if the run survives the fault, for one of its lines. RUN stands for the
+            run's folder.
+        at_start: the fault strikes before the run begins, not after a checkpoint.
+        checkpoints: the fewest and the most checkpoints of a new run before the fault strikes.
+        lives_on: the run survives the fault.
     """
 
     name: str
@@ -76,14 +77,14 @@ class Fault:
 
 
 def fill_disk(run_dir: Path, leave: int = 0) -> None:
-    """Leave so many bytes of the disk that a run's folder is on."""
+    """Fill the disk of a run's folder, but for `leave` bytes."""
     disk = run_dir.parent
     with (disk / "ballast").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - leave)
 
 
 def fill_disk_nearly(run_dir: Path) -> None:
-    """Leave less than the run wants for a checkpoint, but enough once an old one is removed."""
+    """Leave too little room for a checkpoint, but enough once an older one is removed."""
     checkpoint = (run_dir / "checkpoints/last.ckpt").stat().st_size
     fill_disk(run_dir, checkpoint + SPARE_BYTES // 2)
 
@@ -93,7 +94,7 @@ def empty_disk(run_dir: Path) -> None:
 
 
 def make_read_only(folder: Path) -> None:
-    # The disk itself can't be, while a run has files of it open.
+    # The disk itself can't become read-only while a run has files of it open.
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
 
@@ -113,8 +114,7 @@ def move_back(path: Path) -> None:
 
 
 def all_faults(photo: Path) -> list[Fault]:
-    """Every fault that is tried, in an order that one run can meet them in; `photo` is the one that
-    vanishes."""
+    """All faults, in an order in which one run can meet them; `photo` is the one that vanishes."""
     return [
         Fault(
             "no room, at the start",
@@ -135,7 +135,7 @@ def all_faults(photo: Path) -> list[Fault]:
             fill_disk,
             empty_disk,
             "RUN/.*: No space left on device",
-            checkpoints=(1, 1),  # there is no older one that it could remove
+            checkpoints=(1, 1),  # no older checkpoint to remove
         ),
         Fault(
             "one photo vanishes",
@@ -169,8 +169,10 @@ def all_faults(photo: Path) -> list[Fault]:
 
 
 def make_double(root: Path) -> Path:
-    """Have a photo look like the one that takes its place when it vanishes, so that nothing changes
-    then; return its path. It is one that is drawn some steps after the first checkpoint."""
+    """Make a photo equal to its substitute, so that its vanishing changes no step; return its path.
+
+    It is drawn some steps after the first checkpoint.
+    """
     data = StyleTransferData(
         str(root / "photos"), str(root / "paintings"), batch_size=3, val_fraction=0.3
     )
@@ -181,7 +183,7 @@ def make_double(root: Path) -> Path:
 
 
 def wait_for_checkpoints(life: Life, count: int) -> None:
-    """Wait until a run has written so many more; and stop it there."""
+    """Wait until a run has written `count` more checkpoints, and stop its processes there."""
     last = life.run_dir / "checkpoints/last.ckpt"
     written = {last.stat().st_mtime_ns} if last.exists() else set()
     count += len(written)
@@ -195,13 +197,13 @@ def wait_for_checkpoints(life: Life, count: int) -> None:
 
 
 def meet(fault: Fault, life: Life, checkpoints: int) -> str:
-    """Have a run meet a fault after so many checkpoints, and mend it.
+    """Have a run meet a fault after `checkpoints` checkpoints, and mend it.
 
     Returns:
-        What the run says of it.
+        What the run said of the fault.
 
     Raises:
-        LostError: something else than it should.
+        LostError: the run said something else.
     """
     root, name = life.root, str(life.run_dir.relative_to(life.root))
     says = fault.says.replace("RUN", re.escape(name))
@@ -231,14 +233,14 @@ def meet(fault: Fault, life: Life, checkpoints: int) -> str:
 
 
 def survive(root: Path, name: str, faults: Sequence[Fault], checkpoints: int) -> Iterator[str]:
-    """Have one run, on a disk of its own, meet faults one after the other, and compare what comes
-    out with `root`/whole.
+    """Have one run, on a disk of its own, meet faults one after the other; compare its end with
+    `root`/whole.
 
     Yields:
-        What it said of each.
+        What the run said, fault by fault.
 
     Raises:
-        LostError: what it should not have said, or lost.
+        LostError: the run said something else than it should, or lost something.
     """
     disk = root / name
     disk.mkdir()
@@ -266,7 +268,7 @@ def survive(root: Path, name: str, faults: Sequence[Fault], checkpoints: int) ->
 
 
 def enter_namespace() -> None:
-    """Begin anew where mounts are allowed, and nobody else sees them."""
+    """Restart this script in a mount namespace of its own, where mounts are allowed."""
     if IN_NAMESPACE in os.environ:
         return
     place = tempfile.gettempdir()
@@ -314,7 +316,7 @@ def main() -> None:
         if args.short:
             trials = [(faults, 1)]
         else:
-            trials = [([each], rng.randint(*each.checkpoints)) for each in faults * args.times]
+            trials = [([fault], rng.randint(*fault.checkpoints)) for fault in faults * args.times]
         Life(root, "whole").end()
         said: dict[Fault, str] = {}
         survived, lost = Counter(), []

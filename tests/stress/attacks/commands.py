@@ -1,4 +1,4 @@
-"""Run a command as people do, and judge how it ended."""
+"""Run a command in a process of its own, and judge how it ended."""
 
 import os
 import resource
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from polystyle.files.terminal_text import GARBLING
 
-SECONDS = 120  # for any attempt
-MEGABYTES = 1000  # over what a process has that imported everything and did nothing
-ADDRESSES = 2**34  # bytes: what fills the memory must not fill the machine's
+SECONDS = 120  # the longest that an attempt may take
+MEGABYTES = 1000  # beyond a process that imported everything and did nothing
+ADDRESSES = 2**34  # bytes of address space: no command can fill the machine's memory
 
 
 @dataclass
 class Outcome:
-    """What has become of a command.
+    """How a command ended.
 
     Attributes:
-        status: its exit status; negative is the signal that ended it.
-        output, errors: what it printed.
-        megabytes: its peak of memory, over that of a process which does nothing.
+        status: the exit status; a negative one is the signal that ended the command.
+        output, errors: the standard output and the standard error.
+        megabytes: the peak of memory, beyond that of a fork which does nothing.
     """
 
     status: int
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """What was tried of one kind."""
+    """The results of one kind of attack."""
 
     outcomes: Counter = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Tally:
 
 
 def attempt(command: str, arguments: Sequence[str], folder: Path, **environment: str) -> Outcome:
-    """Run ``polystyle-<command>`` in a fork, which saves it the seconds that imports take."""
+    """Run ``polystyle-<command>`` in a fork, which has everything imported already."""
     main = import_module(f"polystyle.{command}").main
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         sys.stdout.flush()
@@ -57,7 +57,7 @@ def attempt(command: str, arguments: Sequence[str], folder: Path, **environment:
             os.environ.update(environment)
             os.dup2(output.fileno(), 1)
             os.dup2(errors.fileno(), 2)
-            # As Python begins with, whatever a test runner has made of them.
+            # As Python sets them up; a test runner replaces them.
             sys.stdout = os.fdopen(1, "w")
             sys.stderr = os.fdopen(2, "w", errors="backslashreplace")
             warnings.resetwarnings()
@@ -65,7 +65,11 @@ def attempt(command: str, arguments: Sequence[str], folder: Path, **environment:
             signal.alarm(SECONDS)
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
             sys.argv = [f"polystyle-{command}", *arguments]
-            os._exit(status_of(main))
+            status = 99
+            try:
+                status = status_of(main)
+            finally:  # even out of memory, the fork must not go on as its parent
+                os._exit(status)
         _, status, usage = os.wait4(child, 0)
         output.seek(0)
         errors.seek(0)
@@ -81,8 +85,13 @@ def megabytes(usage: resource.struct_rusage) -> float:
     return usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def peak_megabytes() -> float:
+    """The most memory that this process has had."""
+    return megabytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
 def idle_megabytes() -> float:
-    """What a fork begins with."""
+    """The peak of memory of a fork that does nothing."""
     child = os.fork()
     if not child:
         os._exit(0)
@@ -90,7 +99,7 @@ def idle_megabytes() -> float:
 
 
 def status_of(main: Callable[[], None]) -> int:
-    """The exit status that Python would end with."""
+    """Call a command's main(), and return the exit status that Python would end with."""
     status = 0
     try:
         main()
@@ -99,7 +108,7 @@ def status_of(main: Callable[[], None]) -> int:
         if isinstance(status, str):
             print(status, file=sys.stderr)
             status = 1
-    except BaseException:  # whatever it is, it is the command's, and not this script's to pass on
+    except BaseException:  # any error is the command's, and must not end this script
         traceback.print_exc()
         status = 99
     sys.stdout.flush()
@@ -108,7 +117,7 @@ def status_of(main: Callable[[], None]) -> int:
 
 
 def fault(command: str, outcome: Outcome) -> str | None:
-    """What is wrong with how a command ended; None if it did well, or was refused in one line."""
+    """What is wrong with how a command ended; None if it succeeded, or refused in one line."""
     lines = [line for line in outcome.errors.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith(f"polystyle-{command}: ")]
     last = lines[-1] if lines else ""
@@ -135,17 +144,19 @@ def contents(folder: Path) -> set[Path]:
 
 
 def import_all() -> None:
-    """What the commands import, so that forks find it there."""
-    for module in ("stylize", "styles", "evaluate", "export", "train", "data", "module"):
-        import_module(f"polystyle.{module}")
-    for module in ("callbacks", "losses", "preflight", "checkpoints"):
-        import_module(f"polystyle.{module}")
-    import_module("lightning.pytorch.loggers")
-    import_module("torch.utils.tensorboard")
+    """Import what the commands import, so that their forks need not."""
+    for command in ("stylize", "styles", "evaluate", "export", "train"):
+        import_module(f"polystyle.{command}")
+    for module in ("callbacks", "checkpoints", "first_step", "module"):
+        import_module(f"polystyle.training.{module}")
+    for module in ("lightning.pytorch.loggers", "torch.utils.tensorboard"):
+        import_module(module)
+    for module in ("polystyle.data.datamodule", "polystyle.losses.perceptual_loss"):
+        import_module(module)
 
 
 def record(tally: Tally, what: str, wrong: str | None, did: str, outcome: Outcome) -> str:
-    """Count an attempt; what to print of it, if anything."""
+    """Count an attempt; returns the line to print for a violation, else an empty text."""
     tally.megabytes = max(tally.megabytes, outcome.megabytes)
     tally.outcomes["violations" if wrong else did] += 1
     if wrong:

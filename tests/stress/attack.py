@@ -1,21 +1,22 @@
-"""Give polystyle hostile files and odd values, and see that it refuses each in one line, or paints.
+"""Give polystyle hostile files and odd values: it must refuse each in one line, or paint.
 
-    python scripts/attack.py --count 300
+    python tests/stress/attack.py --count 300
 
-Five kinds, of which --only picks some:
+Five kinds, of which --only picks:
 
-pickles  a pickle that would leave a mark, in every place that a command loads a file from, in up
-         to --count flavours
-headers  model files and style packs whose headers lie, and --count that are changed at random
+pickles  a pickle that would make a folder, in every place that a command loads a file from, in
+         up to --count file formats
+headers  loading model files and style packs whose headers lie, and --count changed at random
 flags    --count command lines of polystyle-stylize
 painter  --count calls of polystyle.load's painter from Python
-config   --count values of polystyle-train's configuration, of a wrong kind or size
+config   --count values of polystyle-train's configuration, of a wrong type or size
 
-Every command is the real one's main(), in a process of its own. It must end with status 0, or with
-one line and status 1 (2 for what argparse refuses); leave no mark, print nothing that a terminal
-would obey, write nothing outside of its own folder, and stay under the stated memory. A painter
-paints finite numbers, or raises a ValueError. The table at the end counts; the exit status is 1 if
-anything got through. Takes about a minute for --count 50. Linux and macOS.
+A command is run by its main(), in a process of its own. It must end with status 0, or with one
+line and status 1 (2 for what argparse refuses); leave no mark, print no control characters, write
+nothing outside its own folder, and stay under the stated memory. The painter paints finite numbers,
+or raises a ValueError of one line. A file loads, or raises a ValueError whose one line begins with
+its path. The table at the end counts; the exit status is 1 if anything got through.
+tests/test_attacks.py runs each kind with a small --count. Linux and macOS.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=100, help="random attempts of each kind (100)")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
-    parser.add_argument("--seed", type=int, default=0, help="of what is random (0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random choices (0)")
     args = parser.parse_args()
 
     torch.set_num_threads(1)

@@ -1,14 +1,14 @@
-"""Kill a training run with SIGKILL again and again, and see that nothing is lost.
+"""Kill a training run with SIGKILL again and again, and check that nothing is lost.
 
-    python scripts/kill_training.py --kills 30
+    python tests/stress/kill_training.py --kills 30
 
-A small run trains once without a break. Then the same command is typed again and again, and killed:
-half of the times at any moment of a life, from before it has begun to its last step, and half of
-the times while it writes a file; half of the times with its loader workers, and half without them.
-Now and then the newest checkpoint is damaged, too. After every kill the next life must go on from
-the newest whole checkpoint, and what comes out in the end must be, bit for bit, what came out
-without a break. The last line tells how many kills that were; the exit status is 1 if anything was
-lost.
+A small run trains once without a kill. Then the same command is run again and again, and killed:
+half of the times at a random moment, from its start to its last step, and half of the times while
+it writes a file; half of the times with its loader workers, and half without them. After one kill
+in four the newest checkpoint is damaged, too. After every kill the next process must resume from
+the newest whole checkpoint, and the weights and the optimizer state at the end must be, bit for
+bit, those of the run without a kill. The last line counts the kills; the exit status is 1 if
+anything was lost.
 
 Takes about ten seconds a kill, on one core. Linux and macOS.
 """
@@ -40,17 +40,17 @@ OVERRIDES = (
     *("data.content_dir=photos", "data.style_dir=paintings", "data.image_size=32"),
     *("data.style_size=32", "data.batch_size=3", "data.num_val_photos=2", "data.val_fraction=0.3"),
     *("data.num_workers=1", "model.compile=false", "loss.vgg.weights=random"),
-    "model.width=0.5",  # checkpoints of 5 MB, which take some milliseconds to write
+    "network.width=0.5",  # checkpoints of 5 MB, which take some milliseconds to write
     *("trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "trainer.val_check_interval=3"),
     "ckpt_path=last",
 )
 
-# One life in so many has its newest checkpoint damaged before.
+# One process in so many finds its newest checkpoint damaged.
 DAMAGE_EVERY = 4
 
 
 class LostError(Exception):
-    """A run that lost something, or that said something else than it should."""
+    """A run lost something, or printed something else than it should."""
 
 
 def make_folders(root: Path) -> None:
@@ -68,7 +68,7 @@ def make_folders(root: Path) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is removed at the end, but kept to look at if something was lost."""
+    """A folder that is removed at the end, but kept for inspection if something was lost."""
     root = Path(tempfile.mkdtemp(prefix="polystyle_"))
     try:
         yield root
@@ -84,10 +84,10 @@ class Life:
     """One process of a run: polystyle-train in the folder that `make_folders` made.
 
     Attributes:
-        root: the folder that it is typed in.
-        run_dir: where it writes.
-        said, complained: files of its standard output and standard error.
-        group: its process group, which its loader workers are in, too.
+        root: the working directory.
+        run_dir: the run's folder.
+        said, complained: files of the standard output and the standard error.
+        group: the process group, which the loader workers are in, too.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class Life:
         self.started_at = time.monotonic()
 
     def output(self) -> str:
-        return "".join(each.read_text(errors="replace") for each in (self.said, self.complained))
+        return "".join(file.read_text(errors="replace") for file in (self.said, self.complained))
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
     def wait_for(self, pattern: str) -> str:
-        """Wait until it has said what matches a regular expression, and return that."""
+        """Wait until the output matches a regular expression, and return the match."""
         while True:
             is_alive = self.is_alive()
             if found := re.search(pattern, self.output()):
@@ -129,7 +129,7 @@ class Life:
             time.sleep(0.01)
 
     def end(self, status: int = 0) -> str:
-        """Wait until it ends by itself, and return what it said."""
+        """Wait until the process ends by itself, and return its output."""
         try:
             found = self.process.wait(timeout=300)
         except subprocess.TimeoutExpired:
@@ -140,7 +140,7 @@ class Life:
         return self.output()
 
     def kill(self, with_workers: bool) -> None:
-        """SIGKILL. Without their run, workers live on for some seconds."""
+        """Send SIGKILL. Workers that are left alone end by themselves after some seconds."""
         if with_workers:
             with suppress(ProcessLookupError):
                 os.killpg(self.group, signal.SIGKILL)
@@ -149,7 +149,7 @@ class Life:
         self.process.wait()
 
     def writing(self) -> set[str]:
-        """The names of the files that it writes just now, or that it was killed over."""
+        """The names of the files that the process is writing, or was writing when it was killed."""
         return {path.name.split(f".{self.group}.")[0] for path in self.unfinished()}
 
     def unfinished(self) -> list[Path]:
@@ -160,24 +160,29 @@ class Life:
         return found
 
     def stop_within_write(self, name: str = "", writes: int = 1, microseconds: float = 0) -> None:
-        """Stop it (SIGSTOP) so long within the so-manieth writing of a file whose name begins so,
-        or within a later one; or wait until it ends."""
+        """Stop the process (SIGSTOP) while it writes a file, or wait until it ends.
+
+        Args:
+            name: how the file's name begins.
+            writes: how many such files begin to be written before the process is stopped.
+            microseconds: time to wait after that writing begins.
+        """
         seen: set[str] = set()
         while self.is_alive():
-            seen |= {each for each in self.writing() if each.startswith(name)}
+            seen |= {file for file in self.writing() if file.startswith(name)}
             if len(seen) >= writes:
                 time.sleep(microseconds / 1e6)
                 self.process.send_signal(signal.SIGSTOP)
                 if self.writing():
                     return
-                # Too late: the next one.
+                # The file was finished meanwhile: wait for the next one.
                 self.process.send_signal(signal.SIGCONT)
                 writes, seen = 1, set()
             time.sleep(0.0002)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds; None if it is cut."""
+    """The contents of a checkpoint; None if the file is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch meets damaged files with many kinds of error
@@ -185,7 +190,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Bit for bit, whatever it is."""
+    """Whether two values are equal, bit for bit: tensors, and dicts and lists of them."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
@@ -197,11 +202,11 @@ def is_same(one: Any, other: Any) -> bool:
 
 @dataclass
 class Remains:
-    """What a run that was killed has left, found out without polystyle.
+    """What a killed run has left on the disk, read without polystyle's own code.
 
     Attributes:
         newest: the newest whole checkpoint, if there is one.
-        step: the step it was written at.
+        step: the step of that checkpoint.
         damaged: the names of checkpoints that are not whole.
     """
 
@@ -211,10 +216,15 @@ class Remains:
 
     @classmethod
     def of(cls, run_dir: Path, damaged: dict[Path, int]) -> "Remains":
-        """`damaged` are those known to be, and when they were: who wrote them anew made them whole.
+        """Look into a run's folder.
+
+        Args:
+            run_dir: the folder.
+            damaged: checkpoints that this script damaged, and their modification times then: a run
+                that has written one again since has made it whole.
 
         Raises:
-            LostError: a checkpoint, or the model file, is cut though nobody damaged it.
+            LostError: a checkpoint or the model file is damaged, and not by this script.
         """
         remains, ages = cls(), {}
         for path in (run_dir / "checkpoints").glob("*.ckpt"):
@@ -238,7 +248,7 @@ class Remains:
         return remains
 
     def check(self, output: str, root: Path) -> bool:
-        """See that the next life went on from here, if it has come so far and there is anything."""
+        """Check that the next process resumed from here; returns whether it printed that it did."""
         if self.step and f"It is at step {self.step} already" in output:
             expected = f"It is at step {self.step} already"
         elif self.newest:
@@ -249,16 +259,19 @@ class Remains:
         if spoke and expected not in output:
             raise LostError(f"it should have said {expected.strip()!r}, and said\n{output}")
         named = {line.split(" is damaged")[0] for line in output.splitlines() if "Passed" in line}
-        if spoke and {Path(each).name for each in named} != self.damaged:
+        if spoke and {Path(line).name for line in named} != self.damaged:
             raise LostError(f"it should have passed over {self.damaged}, and said\n{output}")
         return spoke and self.newest is not None
 
 
 def check_same_end(run_dir: Path, whole: Path, damaged: dict[Path, int] | None = None) -> None:
-    """See that a run has come to the same end as one without a break, and left nothing lying.
+    """Check that a run ended as the run without a kill did, and left no unfinished file.
 
     Args:
-        damaged: see `Remains.of`. Where last.ckpt is, of the last step, another one is the last.
+        run_dir: the run's folder.
+        whole: the folder of the run without a kill.
+        damaged: see `Remains.of`. If last.ckpt is among them, the newest other checkpoint of the
+            last step is compared.
     """
     if left := list(run_dir.rglob("*.part*")):
         raise LostError(f"{run_dir} is finished, and there is {left[0]}")
@@ -273,10 +286,10 @@ def check_same_end(run_dir: Path, whole: Path, damaged: dict[Path, int] | None =
 
 
 def damage(path: Path, rng: random.Random) -> None:
-    """Cut a checkpoint, or flip a bit of it, or write zeros over a part of it, so that it does not
-    hold any more what it held."""
+    """Cut a checkpoint, flip one of its bits, or write zeros over a part of it, until its contents
+    have changed."""
     good, before = path.read_bytes(), load_checkpoint(path)
-    while is_same(load_checkpoint(path), before):  # there are bytes that nobody needs
+    while is_same(load_checkpoint(path), before):  # some bytes hold nothing
         data = bytearray(good)
         place = rng.randrange(len(data))
         kind = rng.choice(("cut", "bit", "zeros"))
@@ -293,11 +306,11 @@ def damage(path: Path, rng: random.Random) -> None:
 @dataclass
 class Tally:
     kills: int = 0
-    within_write: int = 0  # those that left an unfinished file
-    cut: int = 0  # of these, files that had some bytes, but not all
-    damaged: int = 0
-    checked: int = 0  # lives that said where they go on
-    finished: int = 0
+    within_write: int = 0  # kills that left an unfinished file
+    cut: int = 0  # unfinished files with a part of their bytes
+    damaged: int = 0  # checkpoints
+    checked: int = 0  # processes that printed where they resume
+    finished: int = 0  # runs
 
     def __str__(self) -> str:
         return (
@@ -308,17 +321,20 @@ class Tally:
 
 
 def kill_once(life: Life, whole_seconds: float, rng: random.Random, tally: Tally) -> bool:
-    """Kill a life at some moment, and see what it leaves; False if it came to its end before.
+    """Kill a process at a random moment; returns False if it ended before.
 
     Args:
-        whole_seconds: about how long it would take to its end.
+        life: the process.
+        whole_seconds: about how long the process would take to its end.
+        rng: draws the moment.
+        tally: counts the kill, and the unfinished files that it leaves.
     """
     if rng.random() < 0.5:
         moment = life.started_at + rng.uniform(0, whole_seconds)
         while life.is_alive() and time.monotonic() < moment:
             time.sleep(0.001)
     else:
-        # A validation writes four files.
+        # One validation writes four files.
         life.stop_within_write(
             writes=rng.randint(1, 8), microseconds=rng.choice((0, rng.uniform(0, 20_000)))
         )
@@ -336,7 +352,13 @@ def kill_once(life: Life, whole_seconds: float, rng: random.Random, tally: Tally
 
 
 def kill_many(root: Path, kills: int, rng: random.Random, bar: tqdm) -> Tally:
-    """Train in `root`, where `make_folders` has been, as the top of this file tells.
+    """Kill runs in `root`, as this file's docstring describes.
+
+    Args:
+        root: a folder that `make_folders` filled.
+        kills: how many.
+        rng: draws the moments.
+        bar: shows progress.
 
     Raises:
         LostError: something was lost.
@@ -378,7 +400,7 @@ def kill_many(root: Path, kills: int, rng: random.Random, bar: tqdm) -> Tally:
 
 
 def check_all_gone(groups: list[int], seconds: float = 30) -> None:
-    """See that orphaned workers end by themselves."""
+    """Check that orphaned workers end by themselves."""
     deadline = time.monotonic() + seconds
     for group in groups:
         with suppress(ProcessLookupError):

@@ -4,9 +4,11 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor
 
 from attacks.commands import Tally, attempt, fault, record
 from attacks.ground import train_arguments
@@ -21,7 +23,7 @@ VALUES = (
 
 
 def keys(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys of a configuration; without those that name code to run, which is their job."""
+    """Dotted keys of a configuration, without those whose task is to name code that runs."""
     for name, value in config.items():
         if not name.startswith("_"):
             yield f"{prefix}{name}"
@@ -35,16 +37,20 @@ def try_config(ground: Path, tally: Tally, count: int, rng: random.Random) -> It
 
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
         known = list(keys(OmegaConf.to_container(hydra.compose("train"))))
-    # Processes of their own, as many as there are devices.
+    # These would start a process for each device.
     known = [key for key in known if key not in ("trainer.devices", "trainer.num_nodes")]
-    # Seconds of random numbers, which every fork would draw anew.
+    # Random weights take seconds to draw: once, and not in every fork.
     weights = random_weights()
-    import_module("polystyle.losses.vgg").random_weights = lambda: {
-        name: tensor.clone() for name, tensor in weights.items()
-    }
+
+    def copied_weights() -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in weights.items()}
+
     for _ in range(count):
         override = f"{rng.choice(known)}={rng.choice(VALUES)}"
-        with tempfile.TemporaryDirectory(dir=ground) as scratch:
+        with (
+            tempfile.TemporaryDirectory(dir=ground) as scratch,
+            patch("polystyle.losses.vgg.random_weights", copied_weights),
+        ):
             folder = Path(scratch) / "here"
             shutil.copytree(ground / "sound", folder)
             outcome = attempt("train", train_arguments(override), folder)
