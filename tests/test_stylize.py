@@ -1,5 +1,6 @@
 """Painting photos with a trained network: the command, and what it does."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,17 +65,23 @@ def expected(net: TransformerNet, photo: Path, style_name: str) -> np.ndarray:
     return stylized[0].permute(1, 2, 0).mul(255).numpy()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "polystyle.stylize", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run(model: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
+    """The command with a network, in a process of its own."""
+    command = [sys.executable, "-m", "polystyle.stylize", *arguments, "--model", model]
+    return subprocess.run(map(str, command), capture_output=True, text=True, timeout=120)
 
 
-def stylize(model: Path, *arguments: str | Path) -> int:
-    """The command, in this process: its exit status."""
-    sys.argv = ["polystyle-stylize", *map(str, (model, *arguments))]
+def command(*arguments: str | Path) -> int | str:
+    """The command, in this process: its exit status, or the message that it exits with."""
+    sys.argv = ["polystyle-stylize", *map(str, arguments)]
     with pytest.raises(SystemExit) as leaving:
         main()
     return leaving.value.code
+
+
+def stylize(model: Path, *arguments: str | Path) -> int | str:
+    """As `command`, with a network."""
+    return command(*arguments, "--model", model)
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +89,13 @@ def arguments_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
-def one_line_of(*arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
-    message = stylize(*arguments)
+def one_line_of(model: Path, *arguments: str | Path) -> str:
+    """The message with which the command, given a network, ends in exit status 1."""
+    return checked_line(stylize(model, *arguments))
+
+
+def checked_line(message: int | str) -> str:
+    """One line of the command; `sys.exit` prints it and makes the exit status 1."""
     assert isinstance(message, str)
     assert message.startswith("polystyle-stylize: ")
     assert "\n" not in message
@@ -137,13 +148,14 @@ def test_an_unknown_style_is_one_line_with_the_near_names(model: Path, tmp_path:
 
 
 def test_help_answers_without_loading_torch_and_shows_examples() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "polystyle.stylize", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    help_command = [sys.executable, "-X", "importtime", "-m", "polystyle.stylize", "--help"]
+    result = subprocess.run(help_command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning"}
-    assert "polystyle-stylize model.safetensors photo.jpg --style starry_night\n" in result.stdout
+    example = "polystyle-stylize photo.jpg --model outputs/monet --style starry_night\n"
+    assert example in result.stdout
     assert "--style all" in result.stdout
 
 
@@ -157,6 +169,50 @@ def test_what_is_missing_is_said_in_one_line(model: Path, tmp_path: Path) -> Non
     assert message.endswith("there is no style 'zzz': wave, starry_night, candy, photo")
     message = one_line_of(model, photo, "--style", "wave", "--output", photo)
     assert str(photo) in message
+    assert not (tmp_path / "painted").exists()
+
+
+def test_photos_stand_anywhere_among_the_flags(model: Path, tmp_path: Path) -> None:
+    first, second, third = (make_photo(tmp_path / f"{name}.png", 20, 20) for name in "abc")
+    output = tmp_path / "painted"
+    arguments = (first, "--model", model, "--style", "wave", second, "--output", output)
+    assert command(*arguments, "--style", "candy", third, "--raw") == 0
+    names = {f"{name}-{style}.png" for name in "abc" for style in ("wave", "candy")}
+    assert set(painted(output)) == names
+
+
+def test_a_runs_folder_does_for_a_model_file(model: Path, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    for number, network in enumerate((model, model.parent)):
+        arguments = (photo, "--style", "wave", "--output", tmp_path / str(number))
+        assert stylize(network, *arguments) == 0
+    by_file, by_folder = (pixels(tmp_path / name / "photo-wave.png") for name in "01")
+    assert np.array_equal(by_file, by_folder)
+    message = one_line_of(tmp_path / "0", photo, "--style", "wave")
+    assert message.endswith("is a folder without a model.safetensors: a run's folder has one")
+
+
+def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "my photos" / "photo.png", 20, 20)
+    pack = photo.with_name("wave.safetensors")
+    for arguments, network in (
+        # The model first was the order of polystyle 0.1.
+        ((model, photo), model),
+        ((photo, model, "--model", model), model),
+        ((photo, model.parent), model.parent),
+        ((photo, pack, "--model", model), pack),
+    ):
+        output = tmp_path / "painted"
+        message = checked_line(command(*arguments, "--style", "wave", "--output", output))
+        hint = f"name it with --model {shlex.quote(str(network))}"
+        assert message == f"polystyle-stylize: {network} is a network, not a photo: {hint}"
+        assert not output.exists()
+
+
+def test_without_a_network_it_says_what_to_name(tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    message = checked_line(command(photo, "--style", "wave", "--output", tmp_path / "painted"))
+    assert "--model is missing: name a model.safetensors, or the folder of a run" in message
     assert not (tmp_path / "painted").exists()
 
 
@@ -310,15 +366,15 @@ def test_nothing_is_overwritten_unless_asked_to(
     output = tmp_path / "painted"
     output.mkdir()
     (output / "photo-wave.png").write_bytes(b"precious")
-    command = (model, photo, "--style", "wave", "--style", "candy", "--output", output)
-    assert stylize(*command) == 1
+    arguments = (model, photo, "--style", "wave", "--style", "candy", "--output", output)
+    assert stylize(*arguments) == 1
     captured = capsys.readouterr()
     assert f"{output / 'photo-wave.png'} is there already" in captured.err
     assert "--overwrite" in captured.err
     assert f"Painted {output / 'photo-candy.png'}" in captured.out
     assert (output / "photo-wave.png").read_bytes() == b"precious"
     assert (output / "photo-candy.png").exists()
-    assert stylize(*command, "--overwrite") == 0
+    assert stylize(*arguments, "--overwrite") == 0
     assert set(painted(output)) == {"photo-wave.png", "photo-candy.png"}
 
 
@@ -408,36 +464,36 @@ def test_masks_paint_regions_and_the_rest(model: Path, photo: Path, tmp_path: Pa
     mask = tmp_path / "sky.png"
     Image.new("L", (48, 36), 255).save(mask)
     output = tmp_path / "painted"
-    command = (model, photo, "--scale", "native", "--output", output)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--mask", "rest=candy") == 0
-    assert stylize(*command, "--style", "wave") == 0
+    arguments = (model, photo, "--scale", "native", "--output", output)
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--mask", "rest=candy") == 0
+    assert stylize(*arguments, "--style", "wave") == 0
     everywhere = pixels(output / "photo-wave+candy-native.png")
     assert abs(everywhere - pixels(output / "photo-wave-native.png")).max() <= 1
 
     half = np.zeros((36, 48), dtype=np.uint8)
     half[:, :24] = 255
     Image.fromarray(half).save(mask)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy", "--overwrite") == 0
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "candy", "--overwrite") == 0
     halved = pixels(output / "photo-wave+candy-native.png")
     assert abs(halved - everywhere).mean() > 1
 
     Image.new("L", (48, 37), 255).save(mask)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "starry_night") == 1
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "starry_night") == 1
 
 
 def test_bad_masks_are_one_line(
     model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = make_photo(tmp_path / "small.png", 20, 20)
-    command = (model, photo, "--output", tmp_path / "painted")
-    assert "FILE=STYLE" in one_line_of(*command, "--mask", "sky.png", "--style", "wave")
-    assert "rest=NAME" in one_line_of(*command, "--mask", f"{mask}=wave")
-    message = one_line_of(*command, "--mask", f"{tmp_path / 'no.png'}=wave", "--style", "candy")
+    arguments = (model, photo, "--output", tmp_path / "painted")
+    assert "FILE=STYLE" in one_line_of(*arguments, "--mask", "sky.png", "--style", "wave")
+    assert "rest=NAME" in one_line_of(*arguments, "--mask", f"{mask}=wave")
+    message = one_line_of(*arguments, "--mask", f"{tmp_path / 'no.png'}=wave", "--style", "candy")
     assert "no.png can't be read" in message
-    message = one_line_of(*command, "--mask", f"{mask}=wavy", "--style", "candy")
+    message = one_line_of(*arguments, "--mask", f"{mask}=wavy", "--style", "candy")
     assert "did you mean wave?" in message
     capsys.readouterr()
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy") == 1
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "candy") == 1
     (complaint,) = capsys.readouterr().err.strip().splitlines()
     assert "20 x 20 pixels, and the photo 48 x 36" in complaint
 
@@ -446,9 +502,9 @@ def test_a_sweep_and_a_grid_are_one_labelled_sheet(
     model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
-    command = (model, photo, "--output", output)
-    assert stylize(*command, "--sweep", "wave", "candy", "--steps", "5") == 0
-    assert stylize(*command, "--blend-grid", "wave", "candy", "starry_night", "--steps", "3") == 0
+    arguments = (model, photo, "--output", output)
+    assert stylize(*arguments, "--sweep", "wave", "candy", "--steps", "5") == 0
+    assert stylize(*arguments, "--blend-grid", "wave", "candy", "starry_night", "--steps", "3") == 0
     sizes = painted(output)
     wide, high = sizes.pop("photo-wave-candy-sweep.png")
     assert wide > 5 * 48 and 36 < high < 2 * 36 + 40
@@ -467,8 +523,8 @@ def test_a_large_grid_is_painted_a_few_at_a_time(
         return [content] * len(style)
 
     monkeypatch.setattr("polystyle.painting.painter.Painter.__call__", record)
-    command = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
-    assert stylize(*command, "--output", tmp_path / "painted") == 0
+    arguments = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
+    assert stylize(*arguments, "--output", tmp_path / "painted") == 0
     assert sum(sizes) == 49
     assert max(sizes) <= 16
 
@@ -477,19 +533,19 @@ def test_a_large_grid_is_painted_a_few_at_a_time(
 def test_photos_of_every_mode_have_sheets(mode: str, model: Path, tmp_path: Path) -> None:
     name = "photo.tif" if mode == "CMYK" else "photo.png"
     Image.new(mode, (500, 60), 1).save(tmp_path / name)
-    command = (model, tmp_path / name, "--sweep", "wave", "candy", "--steps", "2")
-    assert stylize(*command, "--output", tmp_path / "painted") == 0
+    arguments = (model, tmp_path / name, "--sweep", "wave", "candy", "--steps", "2")
+    assert stylize(*arguments, "--output", tmp_path / "painted") == 0
 
 
 def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
-    command = (model, photo, "--style", "wave", "--output", output)
+    arguments = (model, photo, "--style", "wave", "--output", output)
     for option in ([], ["--strength", "0.5"], ["--strength", "0"], ["--keep-colors"]):
-        assert stylize(*command, *option) == 0
-    assert stylize(*command, "--scale", "2", "--tile", "8") == 0
-    assert stylize(*command, "--strength", "0.25", "--strength-by", "pixels") == 0
+        assert stylize(*arguments, *option) == 0
+    assert stylize(*arguments, "--scale", "2", "--tile", "8") == 0
+    assert stylize(*arguments, "--strength", "0.25", "--strength-by", "pixels") == 0
     names = {path.stem.removeprefix("photo-wave") for path in output.iterdir()}
     assert names == {"", "-strength0.5", "-strength0", "-strength0.25", "-colors", "-scale2"}
     assert np.array_equal(pixels(output / "photo-wave-strength0.png"), pixels(photo))
@@ -498,10 +554,10 @@ def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     assert abs(quarter - (0.75 * pixels(photo) + 0.25 * full)).max() <= 1.01
 
 
-def test_strength_without_a_photo_row_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
+def test_strength_without_identity_style_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", Model(TransformerNet(1, 0.125), ["wave"]))
-    command = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
-    message = one_line_of(*command, "--output", tmp_path / "painted")
+    arguments = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
+    message = one_line_of(*arguments, "--output", tmp_path / "painted")
     assert "experiment=add_styles" in message and "data.photo_row=true" in message
     assert "--strength-by pixels" in message
 
@@ -511,8 +567,8 @@ def test_strength_without_a_photo_row_says_how_to_get_it(photo: Path, tmp_path: 
     [
         ([], "the styles are wave, starry_night, candy"),
         (["--style", "wave", "--sweep", "wave", "candy"], "one of --style, --mask, --sweep"),
-        (["--style", "wave", "--style", "candy:0.5"], "give each --style a weight"),
-        (["--style", "wave:much"], "'much' is no number"),
+        (["--style", "wave", "--style", "candy:0.5"], "give every --style a weight"),
+        (["--style", "wave:much"], "'much' is not a number"),
         (["--style", "wave:nan"], "weight of wave"),
         (["--style", "wave:0"], "all 0"),
         (["--style", "wave:2", "--style", "candy:-1"], "negative"),
@@ -538,7 +594,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
-    command = (
+    arguments = (
         model,
         clip,
         "--style",
@@ -548,7 +604,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
         "--output",
         tmp_path / "painted",
     )
-    assert stylize(*command) == 0
+    assert stylize(*arguments) == 0
     painted = tmp_path / "painted" / "clip-wave-strength0.5.mp4"
     assert f"Painted {painted}" in capsys.readouterr().out
     frames, originals = read_frames(painted), read_frames(clip)
@@ -558,7 +614,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
     assert read_sounds(painted) == read_sounds(clip)
     colours = np.asarray(frames[3].to_image(), dtype=float)
     assert abs(colours - np.asarray(originals[3].to_image(), dtype=float)).mean() > 5
-    assert stylize(*command) == 1
+    assert stylize(*arguments) == 1
     assert "is there already" in capsys.readouterr().err
 
 
@@ -567,8 +623,8 @@ def test_smoothing_makes_a_frame_depend_on_those_before_it(model: Path, tmp_path
     last = {}
     for smoothing in ("0", "0.9"):
         output = tmp_path / smoothing
-        command = (model, clip, "--style", "wave", "--smoothing", smoothing)
-        assert stylize(*command, "--output", output) == 0
+        arguments = (model, clip, "--style", "wave", "--smoothing", smoothing)
+        assert stylize(*arguments, "--output", output) == 0
         last[smoothing] = np.asarray(
             read_frames(output / "clip-wave.mkv")[-1].to_image(), dtype=float
         )

@@ -45,7 +45,7 @@ def write_clip(
     pixel_shape: Fraction | None = None,
 ) -> Path:
     """A clip at 24 frames a second, with a sine for its sound."""
-    pictures = pictures or [grey(each) for each in GREYS]
+    pictures = pictures or [grey(level) for level in GREYS]
     times = times or range(0, 25 * len(pictures), 25)
     with av.open(path, "w") as file:
         stream = file.add_stream(encoder, rate=24, pix_fmt=pix_fmt)
@@ -240,7 +240,7 @@ def test_every_frame_is_painted_and_all_else_is_kept(tmp_path: Path, suffix: str
 
     frames, originals = read_frames(target), read_frames(source)
     assert [level(frame.to_image()) for frame in frames] == pytest.approx(
-        [255 - each for each in GREYS], abs=3
+        [255 - level for level in GREYS], abs=3
     )
     assert [frame.time for frame in frames] == pytest.approx(
         [frame.time for frame in originals], abs=0.001
@@ -252,7 +252,7 @@ def test_every_frame_is_painted_and_all_else_is_kept(tmp_path: Path, suffix: str
             [float(time) for time, _ in original], abs=0.001
         )
     with av.open(target) as file:
-        assert [each.language for each in file.streams.audio] == ["eng", "fra"][: len(sounds)]
+        assert [stream.language for stream in file.streams.audio] == ["eng", "fra"][: len(sounds)]
         assert file.streams.video[0].codec_context.name == ("vp9" if suffix == ".webm" else "h264")
     assert left_behind(tmp_path) == sorted(["clip.mkv", target.name])
 
@@ -324,12 +324,12 @@ def test_colours_are_those_of_the_painting(tmp_path: Path) -> None:
 def test_high_resolution_that_tells_no_matrix_is_read_as_bt709() -> None:
     colour = np.full((720, 720, 3), (200, 60, 30), np.uint8)
     hd = av.VideoFrame.from_ndarray(colour).reformat(format="yuv420p", dst_colorspace="ITU709")
-    hd.colorspace = video.UNTOLD
+    hd.colorspace = video.UNSPECIFIED
     np.testing.assert_allclose(np.asarray(video.upright(hd))[9, 9], (200, 60, 30), atol=3)
     sd = av.VideoFrame.from_ndarray(colour[:480]).reformat(
         format="yuv420p", dst_colorspace="ITU601"
     )
-    sd.colorspace = video.UNTOLD
+    sd.colorspace = video.UNSPECIFIED
     np.testing.assert_allclose(np.asarray(video.upright(sd))[9, 9], (200, 60, 30), atol=3)
 
 
@@ -375,7 +375,7 @@ def test_pixels_that_are_not_square_keep_their_shape(
 
 
 def test_odd_sides_lose_one_row_and_column(tmp_path: Path) -> None:
-    pictures = [grey(each, (47, 39)) for each in GREYS]
+    pictures = [grey(level, (47, 39)) for level in GREYS]
     source = write_clip(tmp_path / "clip.mkv", pictures, encoder="ffv1", pix_fmt="yuv444p")
     sizes = set()
 
