@@ -284,7 +284,7 @@ def try_headers(ground: Path, tally: Tally, count: int, rng: random.Random) -> I
                 if is_pack
                 else [
                     ("styles", ["extract", name, "all", "--output", "out"]),
-                    ("stylize", [name, "photos/a.png", "--style", "all", "--output", "out"]),
+                    ("stylize", ["photos/a.png", f"--model={name}", "--style=all", "--output=out"]),
                 ]
             ):
                 outcome = attempt(command, arguments, folder)
