@@ -1,4 +1,4 @@
-"""The painter: pictures and tensors, blends, strength, scale, colours and masks."""
+"""`Painter`: pictures and tensors, blends, strength, scale, colours and masks."""
 
 import io
 import math
@@ -69,18 +69,18 @@ def painter() -> Painter:
 
 @pytest.fixture(autouse=True)
 def small_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strokes of scale 1 are those of a photo of 24 x 32 pixels: it saves time."""
+    """Strokes of scale 1 are painted on 24 x 32 pixels, which saves time."""
     monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 24 * 32)
 
 
 def make_photo(height: int = 48, width: int = 64) -> Tensor:
-    """A smooth picture ``[3, H, W]``, as photos are."""
+    """A smooth picture ``[3, H, W]``, like a photo."""
     noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
     return F.interpolate(noise, size=(height, width), mode="bilinear")[0]
 
 
 def by_net(painter: Painter, photo: Tensor, style: Tensor) -> Tensor:
-    """What the network itself paints of ``[3, H, W]``."""
+    """What the network itself paints from a photo ``[3, H, W]``."""
     with torch.inference_mode():
         return painter.net(photo[None], style)[0]
 
@@ -154,9 +154,7 @@ def test_importing_polystyle_imports_no_torch() -> None:
         ("cpu", "float8", "precision must be float32, bfloat16, float16, not 'float8'"),
     ],
 )
-def test_device_or_precision_that_there_is_not_is_refused(
-    device: str, precision: str, message: str
-) -> None:
+def test_unknown_device_or_precision_is_refused(device: str, precision: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Painter(make_model(), device, precision)
 
@@ -215,7 +213,7 @@ def test_list_of_styles_is_painted_as_they_are_one_by_one(
         assert len(pictures) == len(styles)
         for picture, style in zip(pictures, styles, strict=True):
             same(picture, painter(photo, style, scale=scale))
-    # Each picture is of the photo's kind.
+    # Each picture has the photo's type and shape.
     assert [batch.shape for batch in painter(photo[None], ["wave"])] == [(1, 3, 48, 64)]
     (picture,) = painter(to_pil_image(photo), ["wave"])
     assert levels(picture).tolist() == levels(painter(to_pil_image(photo), "wave")).tolist()
@@ -409,12 +407,12 @@ def test_strength_blends_rows_and_adds_what_the_reconstruction_lacks(painter: Pa
 
 def test_strength_by_pixels_is_a_blend_of_pixels_and_needs_no_identity_style() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
-    photo = make_photo(600, 24)  # pixels are blended some rows at a time
+    photo = make_photo(600, 24)  # more rows than are blended at a time
     expected = 0.4 * painter(photo, "wave") + 0.6 * photo
     same(painter(photo, "wave", strength=0.4, by_pixels=True), expected)
 
 
-def test_strength_without_identity_style_is_refused_with_the_way_to_one() -> None:
+def test_strength_without_identity_style_is_refused_and_says_how_to_add_it() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
     with pytest.raises(ValueError, match="this network has no identity style") as error:
         painter(make_photo(), "wave", strength=0.5)
@@ -462,7 +460,7 @@ def test_strokes_are_those_of_a_small_photo_and_detail_is_the_large_ones(
 ) -> None:
     monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 25 * 33)
     model = make_model()
-    with torch.no_grad():  # pale colours: nothing is clipped
+    with torch.no_grad():  # pale colours, of which none is clipped
         model.net.paint.norm.gamma.mul_(0.1)
         model.net.paint.norm.beta.mul_(0.1)
     photo = make_photo(200, 264)
@@ -516,7 +514,7 @@ def test_keep_colors_takes_luminance_from_the_style_and_chroma_from_the_photo(
     clipped = ((levels(kept) == 0) | (levels(kept) == 255)).any(-1)
     assert clipped.mean() < 0.4
     kept, original = levels(kept.convert("YCbCr")), levels(photo.convert("YCbCr"))
-    # Pillow's conversion rounds, before and after.
+    # Pillow rounds in both conversions.
     assert abs(kept - stylized)[~clipped][:, 0].max() <= 2
     assert abs(kept - original)[~clipped][:, 1:].max() <= 2
     assert abs(stylized - original)[~clipped].mean(0).min() > 5
@@ -561,7 +559,7 @@ def test_mask_and_its_negative_say_the_same_of_the_other_style(painter: Painter)
 def test_masked_regions_look_as_their_styles_do(painter: Painter) -> None:
     photo = make_photo()
     stylized = painter(photo, "candy", masks=[(grey(left_half()), "wave")], scale=None)
-    # The picture's statistics are shared, so that a region is not to the bit what its style paints.
+    # Both regions share the picture's statistics, so neither is exactly what its style paints.
     left, right = (
         [(stylized - by_net(painter, photo, torch.tensor([row])))[..., columns].abs().mean()
          for row in (0, 1)]
@@ -637,7 +635,7 @@ def test_shares_of_masks_add_up_to_1(values: list[list[int]]) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(
+def test_invalid_arguments_are_refused_in_one_line(
     painter: Painter, style: object, options: dict, message: str
 ) -> None:
     for content in (make_photo(), to_pil_image(make_photo())):
@@ -702,11 +700,11 @@ def test_large_photos_are_painted_in_tiles_and_batches_in_chunks(
     assert bool(calls) == in_tiles
     assert set(calls) <= {tile or polystyle.painting.painter.TILE_PIXELS // photo.shape[-1]}
     for picture, exact in zip(pictures, expected, strict=True):
-        # Tiles keep float16.
+        # Tiles keep maps in float16.
         same(picture, exact, atol=0.02 if in_tiles else 1e-5)
 
 
-def test_what_a_mask_leaves_transparent_is_not_selected() -> None:
+def test_transparent_pixels_of_a_mask_are_not_selected() -> None:
     drawn = Image.new("RGBA", (48, 36), (255, 255, 255, 0))
     drawn.paste((255, 255, 255, 255), (0, 0, 24, 36))
     weights = region_map([drawn], (36, 48))
@@ -737,7 +735,7 @@ def test_the_bar_of_a_large_photo_ends_at_its_end(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(polystyle.painting.painter, "tqdm", on_a_terminal)
     monkeypatch.setattr(polystyle.painting.painter, "paint_in_tiles", rounded_up)
-    # tqdm warns of a bar that overshoots, and warnings are errors here.
+    # tqdm warns of a bar beyond its total, and pytest makes warnings errors.
     Painter(make_model(), "cpu", tile=8)(make_photo(), "wave", scale=None)
     assert "100%" in screen.getvalue()
 

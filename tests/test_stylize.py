@@ -159,7 +159,7 @@ def test_help_answers_without_loading_torch_and_shows_examples() -> None:
     assert "--style all" in result.stdout
 
 
-def test_what_is_missing_is_said_in_one_line(model: Path, tmp_path: Path) -> None:
+def test_a_missing_file_or_style_is_one_line(model: Path, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     rest = (photo, "--style", "wave", "--output", tmp_path / "painted")
     missing = tmp_path / "missing.safetensors"
@@ -237,7 +237,7 @@ def test_pictures_are_what_the_network_paints(
     assert stylize(model, photo, "--style", "all", "--scale", "native", "--output", output) == 0
     wholes = {name: expected(net, photo, name) for name in PAINTED}
     for name, whole in wholes.items():
-        # Far from one another, so that a mixed-up style would be seen.
+        # The styles differ by enough to tell them apart.
         assert all(
             abs(whole - other).mean() > 5 for style, other in wholes.items() if style != name
         )
@@ -257,7 +257,7 @@ def test_lossy_pictures_are_close_to_what_the_network_paints(
     output = tmp_path / "painted"
     assert stylize(model, photo, "--style", "candy", "--scale", "native", "--output", output) == 0
     with Image.open(output / f"photo-candy-native{extension}") as image:
-        # What JPEG and WebP lose is within blocks of pixels.
+        # JPEG and WebP keep the mean of a block of pixels.
         blocks = np.asarray(image.convert("RGB").reduce(8), dtype=float)
     whole = expected(net, photo, "candy").reshape(15, 8, 20, 8, 3).mean(axis=(1, 3))
     assert abs(blocks - whole).mean() < 3
@@ -272,13 +272,13 @@ def test_each_photo_is_painted_upright_in_every_style(model: Path, tmp_path: Pat
     ]
     assert stylize(model, *photos, "--style", "all", "--output", tmp_path / "painted") == 0
     sizes = painted(tmp_path / "painted")
-    # The labelled sheets beside them.
+    # The labelled sheet of each photo.
     assert sizes.pop("a-all.png")[0] > 2 * 21
     assert sizes.pop("b-all.png")[0] > 2 * 40
     assert sizes == {f"a-{name}.png": (21, 34) for name in PAINTED} | {
         f"b-{name}.png": (40, 60) for name in PAINTED
     }
-    # Nor does the painting carry a tag that would turn it again.
+    # The stylized picture has no tag that would turn it again.
     with Image.open(tmp_path / "painted" / "b-wave.png") as image:
         assert 0x0112 not in image.getexif()
 
@@ -414,7 +414,9 @@ def test_a_hostile_style_name_is_refused(net: TransformerNet, tmp_path: Path, na
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "photo.png"}
 
 
-def test_what_windows_forbids_in_a_name_becomes_a_line(net: TransformerNet, tmp_path: Path) -> None:
+def test_characters_that_windows_forbids_become_underscores(
+    net: TransformerNet, tmp_path: Path
+) -> None:
     save_model(tmp_path / "model.safetensors", Model(net, ["Monet: Lilies", "who?", "c", "d"]))
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     arguments = ("--style", "all", "--output", tmp_path / "painted")
@@ -424,7 +426,7 @@ def test_what_windows_forbids_in_a_name_becomes_a_line(net: TransformerNet, tmp_
     }
 
 
-def test_without_a_picture_there_is_no_folder(model: Path, tmp_path: Path) -> None:
+def test_no_folder_is_left_if_nothing_was_painted(model: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("no picture")
     output = tmp_path / "painted"
     assert stylize(model, tmp_path / "photo.png", "--style", "all", "--output", output) == 1
@@ -554,7 +556,7 @@ def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     assert abs(quarter - (0.75 * pixels(photo) + 0.25 * full)).max() <= 1.01
 
 
-def test_strength_without_identity_style_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
+def test_strength_without_identity_style_says_how_to_add_it(photo: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", Model(TransformerNet(1, 0.125), ["wave"]))
     arguments = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
     message = one_line_of(*arguments, "--output", tmp_path / "painted")
@@ -582,7 +584,7 @@ def test_strength_without_identity_style_says_how_to_get_it(photo: Path, tmp_pat
         (["--blend-grid", "wave"], "two to four styles"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_line(
+def test_invalid_flags_are_one_line(
     arguments: list[str], words: str, model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
@@ -628,7 +630,7 @@ def test_smoothing_makes_a_frame_depend_on_those_before_it(model: Path, tmp_path
         last[smoothing] = np.asarray(
             read_frames(output / "clip-wave.mkv")[-1].to_image(), dtype=float
         )
-    # The clip grows brighter, which a frame's own statistics would hide.
+    # The clip grows brighter, which the statistics of single frames would cancel.
     assert abs(last["0"] - last["0.9"]).mean() > 2
 
 

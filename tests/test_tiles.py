@@ -1,4 +1,4 @@
-"""Painting in tiles: it gives what the network paints at once, in the memory of one tile."""
+"""Painting in tiles gives what the network paints whole, in the memory of one tile."""
 
 import weakref
 from unittest import mock
@@ -36,7 +36,7 @@ def make_style(kind: str, height: int, width: int) -> Tensor:
     return torch.rand(1, 3, 7, 50, dtype=torch.float64)
 
 
-# Maps are kept in float64: what differs still is wrong.
+# Maps are kept in float64, so that rounding explains no difference.
 exact = mock.patch.object(polystyle.painting.tiles, "KEPT", torch.float64)
 
 
@@ -70,7 +70,7 @@ def test_maps_kept_in_float16_cost_a_fraction_of_a_level(kind: str) -> None:
     style = make_style(kind, 121, 98)
     with torch.inference_mode():
         levels = 255 * (paint_in_tiles(net, photo, style, 16) - net(photo, style)).abs()
-    # Trained networks, which do not paint noise, stay under 0.2 everywhere.
+    # The difference is larger than a trained network's (0.2 at most), because this one is random.
     assert levels.mean() < 0.2
     assert levels.max() < 2
     assert levels.max() > 0.01, "float32 was kept, in twice the memory"
@@ -146,7 +146,7 @@ def test_statistics_of_every_layer_are_those_of_the_whole_picture() -> None:
 
 
 def test_tiles_that_vary_little_around_a_large_mean_are_merged_without_loss() -> None:
-    # The mean of squares less the square of the mean, in float32, would give any variance here.
+    # In float32, the mean of squares minus the square of the mean would lose the variance here.
     net = make_net(torch.float32)
     photo = 0.9 + 1e-4 * torch.rand(1, 3, 64, 64)
     tiles = Tiles(net, photo, torch.tensor([0]), 4, lambda share: None)
@@ -159,7 +159,7 @@ def test_tiles_that_vary_little_around_a_large_mean_are_merged_without_loss() ->
     mean, variance = tiles.statistics[layer]
     by_hand = convolved.var((2, 3), correction=0, keepdim=True)
     torch.testing.assert_close(variance.double(), by_hand, rtol=1e-2, atol=0)
-    assert (mean.double() ** 2 / by_hand).max() > 1e6  # it is that hard
+    assert (mean.double() ** 2 / by_hand).max() > 1e6  # the mean is over a thousand deviations
 
 
 def test_memory_is_for_one_tile_and_for_two_maps_of_a_quarter_of_the_size(
@@ -186,7 +186,7 @@ def test_memory_is_for_one_tile_and_for_two_maps_of_a_quarter_of_the_size(
     monkeypatch.setattr(polystyle.painting.tiles.F, "conv2d", conv2d)
     net = make_net(torch.float32)
     paint_in_tiles(net, torch.rand(1, 3, 320, 16), torch.tensor([0]), 32)
-    # The last, which is not yet painted but of three channels alone, replaces one of the two.
+    # The last map, of three channels, replaces one of the first two.
     assert shapes == [(1, 16, 80, 4), (1, 16, 80, 4), (1, 3, 320, 16)]
     assert alive == [1, 2, 2]
-    assert max(rows) <= 32 + 20  # what the kernels need beside the tile
+    assert max(rows) <= 32 + 20  # and the rows that the kernels read beyond the tile
