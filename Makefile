@@ -20,7 +20,7 @@ setup: .venv/installed ## install into .venv, and fetch VGG-16's weights
 quickstart: setup ## sample photos and paintings, a network trained on them, a picture: minutes
 	$(BIN)/python scripts/make_sample_data.py
 	$(BIN)/polystyle-train experiment=quickstart
-	$(BIN)/polystyle-stylize outputs/quickstart/model.safetensors data/sample/photos/astronaut.jpg \
+	$(BIN)/polystyle-stylize data/sample/photos/astronaut.jpg --model outputs/quickstart \
 		--style all --output outputs/quickstart/painted --overwrite
 	@echo "Now yours: $(BIN)/polystyle-train data.content_dir=PHOTOS data.style_dir=PAINTINGS"
 

@@ -43,8 +43,8 @@ from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter
-from polystyle.train import best_precision
 from polystyle.training.module import MultiStyleModule, channels_last
+from polystyle.training.trainer import best_precision
 
 # The published step lives with the tests: tests/test_published_step.py compares our losses with it.
 sys.path.append(str(Path(__file__).parents[1] / "tests/stress"))
@@ -190,7 +190,7 @@ class OurStep:
 
     def __call__(self, content: Tensor, style: Tensor) -> None:
         with torch.autocast(content.device.type, torch.bfloat16, enabled=self.autocast):
-            losses = self.losses(content, style)
+            losses = self.losses(channels_last({"content": content, "style": style}))
         losses["loss"].mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -232,13 +232,19 @@ class Benchmark:
         with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
             cfg = hydra.compose("train", ["data.content_dir=photos", "data.style_dir=paintings"])
         torch.manual_seed(0)
-        module = instantiate(cfg.model, style_names=names, loss=instantiate(cfg.loss))
+        module = instantiate(
+            cfg.model,
+            conditions=names,
+            network=instantiate(cfg.network, _partial_=True),
+            objective=instantiate(cfg.objective),
+        )
         module.to(self.device)
-        module.loss.set_style_images({names[0]: torch.rand(3, 256, 256)})
-        for layer in module.loss.style_weights:
-            gram = module.loss.get_buffer(f"gram_{layer}")
-            setattr(module.loss, f"gram_{layer}", gram.repeat(num_styles, 1, 1))
-        module.loss.coefficients = module.loss.coefficients.repeat(num_styles)
+        loss = module.objective.loss
+        loss.set_style_images({names[0]: torch.rand(3, 256, 256)})
+        for layer in loss.style_weights:
+            gram = loss.get_buffer(f"gram_{layer}")
+            setattr(loss, f"gram_{layer}", gram.repeat(num_styles, 1, 1))
+        loss.coefficients = loss.coefficients.repeat(num_styles)
         return module
 
     def style(self, num_styles: int) -> Tensor:
@@ -247,7 +253,7 @@ class Benchmark:
     def our_step(self, num_styles: int, precision: str, compile: bool) -> Callable[[], None]:
         step = OurStep(self.module(num_styles), precision, compile)
         style = self.style(num_styles)
-        return lambda: step(channels_last(self.content), style)
+        return lambda: step(self.content, style)
 
     def steps(self) -> list[Row]:
         """The whole step: published, ours as it is, and ours without one thing or another."""
@@ -291,7 +297,7 @@ class Benchmark:
     def pieces(self) -> list[Row]:
         """Where the time goes: each part by itself, compiled like the whole."""
         module, style = self.module(10), self.style(10)
-        content = channels_last(self.content)
+        content = channels_last({"content": self.content})["content"]
         stylized = content.clone().requires_grad_()
         optimizer = module.configure_optimizers()["optimizer"]
         layers = {"relu3_3": 1, **dict.fromkeys(STYLE_LAYERS, 1)}
@@ -299,7 +305,7 @@ class Benchmark:
             self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"
         )
         with torch.no_grad(), autocast:
-            maps = module.loss.vgg(content, layers)
+            maps = module.objective.loss.vgg(content, layers)
         maps = {name: each.detach().requires_grad_() for name, each in maps.items()}
 
         def run(function: Callable[[], Tensor], of: list[Tensor]) -> Callable[[], None]:
@@ -314,7 +320,7 @@ class Benchmark:
 
         @torch.no_grad()
         def content_features() -> Tensor:
-            return module.loss.vgg(content, ["relu3_3"])["relu3_3"]
+            return module.objective.loss.vgg(content, ["relu3_3"])["relu3_3"]
 
         content_features = torch.compile(content_features, dynamic=False)
 
@@ -326,12 +332,13 @@ class Benchmark:
             parameter.grad = torch.zeros_like(parameter)
         candidates = {
             "network, forward and backward": run(
-                lambda: module(content, style).float().sum(), list(module.net.parameters())
+                lambda: module.net(content, style).float().sum(), list(module.net.parameters())
             ),
             "VGG of the photo, forward": photo,
             "VGG of the painting, forward and backward": run(
                 lambda: sum(
-                    each.float().sum() for each in module.loss.vgg(stylized, layers).values()
+                    each.float().sum()
+                    for each in module.objective.loss.vgg(stylized, layers).values()
                 ),
                 [stylized],
             ),

@@ -19,16 +19,18 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from polystyle.data.datamodule import StyleTransferData
 from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.style_transfer import StyleTransfer
 from polystyle.losses.vgg import VGG16
-from polystyle.train import best_precision
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.training.module import MultiStyleModule, channels_last
+from polystyle.training.trainer import best_precision
 
 # What each has beyond the one before it; the last is experiment=fast.
 RECIPES = {
     "published": {},
     "one cycle": {"one_cycle": True},
-    "one cycle, row_rate 10": {"one_cycle": True, "row_rate": 10.0},
-    "fast": {"one_cycle": True, "row_rate": 10.0, "progressive_share": 0.6},
+    "one cycle, style_lr_multiplier 10": {"one_cycle": True, "style_lr_multiplier": 10.0},
+    "fast": {"one_cycle": True, "style_lr_multiplier": 10.0, "progressive_share": 0.6},
 }
 
 
@@ -69,7 +71,7 @@ def main() -> None:
 def train(
     args: argparse.Namespace,
     one_cycle: bool = False,
-    row_rate: float | None = None,
+    style_lr_multiplier: float | None = None,
     progressive_share: float = 0.0,
 ) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Steps, seconds of training so far and held-out losses, now and then."""
@@ -92,12 +94,15 @@ def train(
     data.setup()
     device = data.trainer.strategy.root_device
     module = MultiStyleModule(
-        data.conditions, PerceptualLoss(VGG16()), row_rate=row_rate or 1.0
+        data.conditions,
+        TransformerNet,
+        StyleTransfer(PerceptualLoss(VGG16())),
+        style_lr_multiplier=style_lr_multiplier or 1.0,
     ).to(device)
-    module.loss.set_style_images(data.paintings)
+    module.objective.prepare(data)
     # torch's own: absent styles move on.
     published = Adam(module.net.parameters(), lr=1e-3)
-    optimizer = published if row_rate is None else module.configure_optimizers()
+    optimizer = published if style_lr_multiplier is None else module.configure_optimizers()
     scheduler = OneCycleLR(optimizer, max_lr=4e-3, total_steps=args.steps) if one_cycle else None
     mixed = partial(
         torch.autocast, device.type, torch.bfloat16, best_precision("auto") == "bf16-mixed"
@@ -105,9 +110,9 @@ def train(
     compiled = torch.compile(module.losses, dynamic=False)
     style = torch.zeros(args.batch_size, dtype=torch.long, device=device)
     for size in data.crop_sizes:
-        content = channels_last(torch.zeros(args.batch_size, 3, size, size, device=device))
+        content = torch.zeros(args.batch_size, 3, size, size, device=device)
         with mixed():
-            loss = compiled(content, style)["loss"].mean()
+            loss = compiled(channels_last({"content": content, "style": style}))["loss"].mean()
         torch.autograd.grad(loss, list(module.net.parameters()))
 
     seconds = 0.0
@@ -117,7 +122,7 @@ def train(
         )
         started_at = time.perf_counter()
         with mixed():
-            loss = compiled(channels_last(batch["content"]), batch["style"])["loss"].mean()
+            loss = compiled(channels_last(batch))["loss"].mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -138,7 +143,8 @@ def validate(module: MultiStyleModule, data: StyleTransferData) -> dict[str, flo
     sums = {"loss": 0.0, "content_loss": 0.0, "style_loss": 0.0}
     photos = data.val_photos.to(module.device)
     for index in range(len(data.conditions)):
-        losses = module.losses(photos, torch.full((len(photos),), index, device=module.device))
+        style = torch.full((len(photos),), index, device=module.device)
+        losses = module.losses({"content": photos, "style": style})
         for name in sums:
             sums[name] += losses[name].mean().item() / len(data.conditions)
     return sums

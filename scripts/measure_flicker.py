@@ -1,6 +1,6 @@
 """Measure how much a painted video flickers, with and without smoothed instance statistics.
 
-    python scripts/measure_flicker.py outputs/monet/model.safetensors data/sample/photos/coffee.jpg
+    python scripts/measure_flicker.py outputs/monet data/sample/photos/coffee.jpg
 
 Clips of known motion are cut out of one photo and painted frame by frame. Flicker is the mean
 absolute difference of consecutive painted frames, the motion undone, in levels of 0 to 255.
@@ -106,7 +106,13 @@ def paint(net: torch.nn.Module, frames: list[Tensor], styles: Tensor, momentum: 
 
 
 def flicker(frames: Tensor, offsets: list[int], first_column: int) -> float:
-    """See above; of frames ``[T, ..., H, W]``, each `offsets` pixels to the right of the edge."""
+    """The flicker of painted frames, as the module's docstring defines it.
+
+    Args:
+        frames: ``[T, ..., H, W]``.
+        offsets: how many pixels each frame is to the right of the photo's edge.
+        first_column: the first column that is measured.
+    """
     differences = []
     for one, two, shift in zip(
         frames[:-1], frames[1:], (b - a for a, b in pairwise(offsets)), strict=True
@@ -123,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path, help="model.safetensors of a run")
+    parser.add_argument("model", type=Path, help="a model.safetensors, or a run's folder")
     parser.add_argument("photo", type=Path, help=f"at least {SIDE + 48} x {SIDE} pixels")
     parser.add_argument(
         "--style", action="append", help="a style's name; may be repeated (default: three of them)"
@@ -148,12 +154,12 @@ def measure(model: Path, path: Path, names: list[str] | None) -> None:
     columns = "".join(f"{name:>10}" for name in SCENES)
     print(f"{'momentum':<12}{columns}   after a change of light: at once, 8 frames on")
 
-    def row(label: str, painter: Callable[[list[Tensor]], Tensor]) -> str:
+    def row(label: str, paint_frames: Callable[[list[Tensor]], Tensor]) -> str:
         cells = []
         for name, clip in clips.items():
             frames, offsets = [frame for frame, _ in clip], [offset for _, offset in clip]
             first_column = BEYOND_LAMP if name == "lamp" else MARGIN
-            cells.append(f"{flicker(painter(frames), offsets, first_column):>10.2f}")
+            cells.append(f"{flicker(paint_frames(frames), offsets, first_column):>10.2f}")
         return f"{label:<12}" + "".join(cells)
 
     print(row("(unpainted)", lambda frames: torch.stack(frames).mul(255)), flush=True)

@@ -27,16 +27,16 @@ from polystyle.style_names import IDENTITY_STYLE
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="model.safetensors")
+    parser.add_argument("model", type=Path, help="a model.safetensors, or a run's folder")
     parser.add_argument("photo", type=Path)
-    parser.add_argument("painting", type=Path, help="of one of the styles: its name says which")
-    parser.add_argument("--megapixels", type=float, default=0, help="also paint a photo so large")
+    parser.add_argument("painting", type=Path, help="a style's painting, named after the style")
+    parser.add_argument("--megapixels", type=float, default=0, help="also paint a photo this large")
     args = parser.parse_args()
     model = load_model(args.model)
     painter = Painter(model)
     style = args.painting.stem
     photo = to_float(load_image(args.photo))
-    bands(painter, photo, style)
+    tiles(painter, photo, style)
     resolutions(painter, photo, style)
     if IDENTITY_STYLE in model.style_names:
         strengths(painter, photo, style, to_float(load_image(args.painting)))
@@ -50,13 +50,14 @@ def levels(difference: Tensor) -> str:
 
 
 @torch.inference_mode()
-def bands(painter: Painter, photo: Tensor, style: str) -> None:
+def tiles(painter: Painter, photo: Tensor, style: str) -> None:
+    """How far a picture painted in tiles is from the same picture painted whole."""
     index = torch.tensor([painter.style_names.index(style)], device=painter.device)
     content = photo[None].to(painter.device)
     whole = painter.net(content, index)
     for rows in (32, 128):
-        banded = paint_in_tiles(painter.net, content, index, rows)
-        print(f"bands of {rows} rows against the whole picture: {levels(banded - whole)}")
+        tiled = paint_in_tiles(painter.net, content, index, rows)
+        print(f"tiles of {rows} rows against the whole picture: {levels(tiled - whole)}")
 
 
 def resolutions(painter: Painter, photo: Tensor, style: str) -> None:
@@ -67,7 +68,7 @@ def resolutions(painter: Painter, photo: Tensor, style: str) -> None:
         for factor in (0.5, 2.0, 4.0):
             other = resized(photo, [round(height * factor), round(width * factor)])
             there = painter(other, style, scale=scale)
-            # Compared as one sees them: at the same, small size.
+            # Compared at one small size, as a viewer sees them.
             small = [height // 4, width // 4]
             difference = (resized(there, small) - resized(here, small)).abs().mean() * 255
             name = "native" if scale is None else f"scale {scale:g}"
@@ -77,7 +78,7 @@ def resolutions(painter: Painter, photo: Tensor, style: str) -> None:
 def strengths(painter: Painter, photo: Tensor, style: str, painting: Tensor) -> None:
     loss = PerceptualLoss(VGG16())
     side = min(painting.shape[-2:])
-    size = [round(each * 256 / side) for each in painting.shape[-2:]]
+    size = [round(length * 256 / side) for length in painting.shape[-2:]]
     loss.set_style_images({style: resized(painting, size)})
     for step in range(11):
         stylized = painter(photo, style, strength=step / 10)
@@ -98,9 +99,9 @@ def large(model: Path, photo: Path, style: str, megapixels: float) -> None:
         image.save(path)
         size = f"{image.width} x {image.height}"
         del image
-        command = [sys.executable, "-m", "polystyle.stylize", model, path, "--style", style]
+        command = [sys.executable, "-m", "polystyle.stylize", path, "--model", model]
         started = time.monotonic()
-        subprocess.run([*command, "--output", folder], check=True)
+        subprocess.run([*command, "--style", style, "--output", folder], check=True)
         seconds = time.monotonic() - started
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
         print(f"{size}: {seconds:.0f} s, at most {peak:.1f} GB of memory")

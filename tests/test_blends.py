@@ -1,4 +1,4 @@
-"""What the words of --style, --mask, --sweep and --blend-grid mean."""
+"""What --style, --mask, --sweep and --blend-grid mean."""
 
 from pathlib import Path
 

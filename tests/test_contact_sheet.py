@@ -1,4 +1,4 @@
-"""The labelled sheet of pictures."""
+"""A sheet of pictures with labels."""
 
 import numpy as np
 from PIL import Image

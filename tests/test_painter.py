@@ -1,4 +1,4 @@
-"""The painter: pictures and tensors, blends, strength, scale, colours and masks."""
+"""`Painter`: pictures and tensors, blends, strength, scale, colours and masks."""
 
 import io
 import math
@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from tqdm import tqdm
 import polystyle
 import polystyle.painting.painter
 from polystyle.data.images import load_image, to_rgb
+from polystyle.networks.conditional_instance_norm import ConditionalInstanceNorm2d
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
@@ -38,6 +39,29 @@ def make_model(style_names: list[str] = NAMES) -> Model:
     return Model(net, style_names)
 
 
+class OneLayerNet(nn.Module):
+    """A network of a user's own: one CIN layer between two convolutions."""
+
+    def __init__(self, num_styles: int, channels: int = 8) -> None:
+        super().__init__()
+        self.arguments = {"channels": channels}
+        self.conv = nn.Conv2d(3, channels, 3, padding=1)
+        self.norm = ConditionalInstanceNorm2d(channels, num_styles)
+        self.paint = nn.Conv2d(channels, 3, 1)
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        return torch.sigmoid(self.paint(F.relu(self.norm(self.conv(content), style))))
+
+
+def make_own_model() -> Model:
+    """A `OneLayerNet` of random weights, in which the styles differ."""
+    torch.manual_seed(0)
+    net = OneLayerNet(len(NAMES), channels=6).eval()
+    for table in rows_of(net).values():
+        torch.nn.init.normal_(table)
+    return Model(net, NAMES)
+
+
 @pytest.fixture(scope="module")
 def painter() -> Painter:
     return Painter(make_model(), "cpu")
@@ -45,18 +69,18 @@ def painter() -> Painter:
 
 @pytest.fixture(autouse=True)
 def small_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strokes of scale 1 are those of a photo of 24 x 32 pixels: it saves time."""
+    """Strokes of scale 1 are painted on 24 x 32 pixels, which saves time."""
     monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 24 * 32)
 
 
 def make_photo(height: int = 48, width: int = 64) -> Tensor:
-    """A smooth picture ``[3, H, W]``, as photos are."""
+    """A smooth picture ``[3, H, W]``, like a photo."""
     noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
     return F.interpolate(noise, size=(height, width), mode="bilinear")[0]
 
 
 def by_net(painter: Painter, photo: Tensor, style: Tensor) -> Tensor:
-    """What the network itself paints of ``[3, H, W]``."""
+    """What the network itself paints from a photo ``[3, H, W]``."""
     with torch.inference_mode():
         return painter.net(photo[None], style)[0]
 
@@ -104,6 +128,18 @@ def test_load_takes_text_device_and_precision(tmp_path: Path) -> None:
         polystyle.load(tmp_path / "nowhere")
 
 
+def test_load_takes_a_runs_folder_and_a_network_of_ones_own(tmp_path: Path) -> None:
+    model = make_own_model()
+    save_model(tmp_path / "run/model.safetensors", model)
+    for path in (tmp_path / "run", tmp_path / "run/model.safetensors"):
+        painter = polystyle.load(path, "cpu", network=OneLayerNet)
+        assert isinstance(painter.net, OneLayerNet)
+        stylized = painter(make_photo(), "mosaic", scale=None)
+        assert torch.equal(stylized, by_net(Painter(model, "cpu"), make_photo(), torch.tensor([2])))
+    with pytest.raises(ValueError, match="holds a OneLayerNet, which is not one of polystyle's"):
+        polystyle.load(tmp_path / "run")
+
+
 def test_importing_polystyle_imports_no_torch() -> None:
     code = "import polystyle, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -118,9 +154,7 @@ def test_importing_polystyle_imports_no_torch() -> None:
         ("cpu", "float8", "precision must be float32, bfloat16, float16, not 'float8'"),
     ],
 )
-def test_device_or_precision_that_there_is_not_is_refused(
-    device: str, precision: str, message: str
-) -> None:
+def test_unknown_device_or_precision_is_refused(device: str, precision: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Painter(make_model(), device, precision)
 
@@ -132,16 +166,16 @@ def test_device_or_precision_that_there_is_not_is_refused(
     ("dtype", "atol"),
     [(torch.float32, 0), (torch.float64, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)],
 )
-@pytest.mark.parametrize("band", [0, 8])
+@pytest.mark.parametrize("tile", [0, 8])
 def test_floating_tensors_come_back_in_their_own_dtype(
-    dtype: torch.dtype, atol: float, band: int
+    dtype: torch.dtype, atol: float, tile: int
 ) -> None:
-    painter = Painter(make_model(), "cpu", band=band)
+    painter = Painter(make_model(), "cpu", tile=tile)
     photo = make_photo().to(dtype)
     stylized = painter(photo, "candy", scale=None)
     assert stylized.dtype == dtype
     expected = by_net(painter, photo.float(), torch.tensor([1]))
-    same(stylized.float(), expected, atol=max(atol, 5e-3 * bool(band)))
+    same(stylized.float(), expected, atol=max(atol, 5e-3 * bool(tile)))
     for options in ({"strength": 0.5}, {"keep_colors": True}, {"scale": 2.0}):
         assert painter(photo, "candy", **options).dtype == dtype
 
@@ -179,8 +213,8 @@ def test_list_of_styles_is_painted_as_they_are_one_by_one(
         assert len(pictures) == len(styles)
         for picture, style in zip(pictures, styles, strict=True):
             same(picture, painter(photo, style, scale=scale))
-    # Each picture is of the photo's kind.
-    assert [each.shape for each in painter(photo[None], ["wave"])] == [(1, 3, 48, 64)]
+    # Each picture has the photo's type and shape.
+    assert [batch.shape for batch in painter(photo[None], ["wave"])] == [(1, 3, 48, 64)]
     (picture,) = painter(to_pil_image(photo), ["wave"])
     assert levels(picture).tolist() == levels(painter(to_pil_image(photo), "wave")).tolist()
 
@@ -245,6 +279,40 @@ def test_blend_is_the_same_blend_of_gammas_and_betas(painter: Painter) -> None:
         same(painter(photo, weights, raw=raw, scale=None), expected)
 
 
+def test_any_network_with_rows_paints_styles_blends_masks_and_strengths() -> None:
+    painter = Painter(make_own_model(), "cpu")
+    photo = make_photo()
+    blend = torch.tensor([[0.25, 0, 0.75, 0]])
+    mask = left_half()
+    shares = torch.stack([mask, 1 - mask, 0 * mask, 0 * mask])[None]
+    for style, masks, expected in (
+        ("mosaic", [], torch.tensor([2])),
+        ({"wave": 1, "mosaic": 3}, [], blend),
+        ("candy", [(grey(mask), "wave")], shares),
+    ):
+        same(painter(photo, style, masks=masks, scale=None), by_net(painter, photo, expected))
+    same(painter(photo, "wave", strength=0), photo)
+    assert [picture.shape for picture in painter(photo, ["wave", "candy"])] == [photo.shape] * 2
+
+
+@pytest.mark.parametrize("tile", [None, 0])
+def test_another_network_paints_large_pictures_whole(
+    monkeypatch: pytest.MonkeyPatch, tile: int | None
+) -> None:
+    monkeypatch.setattr(polystyle.painting.painter, "WHOLE_PIXELS", 48 * 64 - 1)
+    painter = Painter(make_own_model(), "cpu", tile=tile)
+    whole = by_net(painter, make_photo(), torch.tensor([0]))
+    assert torch.equal(painter(make_photo(), "wave", scale=None), whole)
+
+
+def test_tiles_of_another_network_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    painter = Painter(make_own_model(), "cpu", tile=8)
+    painter(make_photo(), "wave", scale=None)  # small enough to be painted whole
+    monkeypatch.setattr(polystyle.painting.painter, "WHOLE_PIXELS", 48 * 64 - 1)
+    with pytest.raises(ValueError, match="tile is for a TransformerNet: a OneLayerNet paints"):
+        painter(make_photo(), "wave", scale=None)
+
+
 def test_blend_of_one_style_is_that_style_to_the_bit(painter: Painter) -> None:
     photo = make_photo()
     alone = by_net(painter, photo, torch.tensor([2]))
@@ -290,8 +358,8 @@ def test_style_mix_is_normalized_or_raw_or_refused(
 
 
 def test_largest_raw_weights_overflow_nothing() -> None:
-    for band in (0, 8):
-        painter = Painter(make_model(), "cpu", "float16", band)
+    for tile in (0, 8):
+        painter = Painter(make_model(), "cpu", "float16", tile)
         for weights in ({"wave": 1000}, {"wave": -1000, "candy": 1000, "mosaic": 1000}):
             assert painter(make_photo(), weights, raw=True).isfinite().all()
 
@@ -301,12 +369,12 @@ def test_largest_raw_weights_overflow_nothing() -> None:
 
 @pytest.mark.parametrize("by_pixels", [False, True])
 @pytest.mark.parametrize(
-    ("scale", "band"), [(None, 0), (0.7, 0), (1.0, 0), (3.0, 0), (None, 12), (1.0, 12)]
+    ("scale", "tile"), [(None, 0), (0.7, 0), (1.0, 0), (3.0, 0), (None, 12), (1.0, 12)]
 )
 def test_strength_0_is_the_photo_and_1_the_style(
-    by_pixels: bool, scale: float | None, band: int
+    by_pixels: bool, scale: float | None, tile: int
 ) -> None:
-    painter = Painter(make_model(), "cpu", band=band)
+    painter = Painter(make_model(), "cpu", tile=tile)
     options = {"by_pixels": by_pixels, "scale": scale}
     photo = make_photo()
     picture = to_pil_image(photo)
@@ -339,12 +407,12 @@ def test_strength_blends_rows_and_adds_what_the_reconstruction_lacks(painter: Pa
 
 def test_strength_by_pixels_is_a_blend_of_pixels_and_needs_no_identity_style() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
-    photo = make_photo(600, 24)  # pixels are blended some rows at a time
+    photo = make_photo(600, 24)  # more rows than are blended at a time
     expected = 0.4 * painter(photo, "wave") + 0.6 * photo
     same(painter(photo, "wave", strength=0.4, by_pixels=True), expected)
 
 
-def test_strength_without_an_identity_style_is_refused_with_the_way_to_one() -> None:
+def test_strength_without_identity_style_is_refused_and_says_how_to_add_it() -> None:
     painter = Painter(make_model(["wave", "candy"]), "cpu")
     with pytest.raises(ValueError, match="this network has no identity style") as error:
         painter(make_photo(), "wave", strength=0.5)
@@ -392,7 +460,7 @@ def test_strokes_are_those_of_a_small_photo_and_detail_is_the_large_ones(
 ) -> None:
     monkeypatch.setattr(polystyle.painting.painter, "STROKE_PIXELS", 25 * 33)
     model = make_model()
-    with torch.no_grad():  # pale colours: nothing is clipped
+    with torch.no_grad():  # pale colours, of which none is clipped
         model.net.paint.norm.gamma.mul_(0.1)
         model.net.paint.norm.beta.mul_(0.1)
     photo = make_photo(200, 264)
@@ -409,7 +477,9 @@ def test_strokes_are_those_of_a_small_photo_and_detail_is_the_large_ones(
         )
         detail = model.net(photo[None], shares if masked else torch.tensor([1]))
     assert (resized(stylized, size) - strokes).abs().mean() < 0.008
-    enlarged, blurred = (resized(resized(each, size), [200, 264]) for each in (stylized, detail))
+    enlarged, blurred = (
+        resized(resized(picture, size), [200, 264]) for picture in (stylized, detail)
+    )
     assert (stylized - enlarged - (detail - blurred)).abs().mean() < 0.008
 
 
@@ -444,7 +514,7 @@ def test_keep_colors_takes_luminance_from_the_style_and_chroma_from_the_photo(
     clipped = ((levels(kept) == 0) | (levels(kept) == 255)).any(-1)
     assert clipped.mean() < 0.4
     kept, original = levels(kept.convert("YCbCr")), levels(photo.convert("YCbCr"))
-    # Pillow's conversion rounds, before and after.
+    # Pillow rounds in both conversions.
     assert abs(kept - stylized)[~clipped][:, 0].max() <= 2
     assert abs(kept - original)[~clipped][:, 1:].max() <= 2
     assert abs(stylized - original)[~clipped].mean(0).min() > 5
@@ -489,7 +559,7 @@ def test_mask_and_its_negative_say_the_same_of_the_other_style(painter: Painter)
 def test_masked_regions_look_as_their_styles_do(painter: Painter) -> None:
     photo = make_photo()
     stylized = painter(photo, "candy", masks=[(grey(left_half()), "wave")], scale=None)
-    # The picture's statistics are shared, so that a region is not to the bit what its style paints.
+    # Both regions share the picture's statistics, so neither is exactly what its style paints.
     left, right = (
         [(stylized - by_net(painter, photo, torch.tensor([row])))[..., columns].abs().mean()
          for row in (0, 1)]
@@ -522,11 +592,11 @@ def test_masks_are_pictures_of_any_mode(painter: Painter, mode: str) -> None:
     )
 )
 def test_shares_of_masks_add_up_to_1(values: list[list[int]]) -> None:
-    masks = [Image.fromarray(np.array(each, np.uint8).reshape(2, 3)) for each in values]
+    masks = [Image.fromarray(np.array(mask, np.uint8).reshape(2, 3)) for mask in values]
     shares = region_map(masks, (2, 3))
     assert shares.shape == (1, len(masks) + 1, 2, 3)
     for place in range(6):
-        whites = [each[place] / 255 for each in values]
+        whites = [mask[place] / 255 for mask in values]
         total = max(1, sum(whites))
         expected = [*(white / total for white in whites), 1 - sum(whites) / total]
         same(shares.flatten(2)[0, :, place], torch.tensor(expected), atol=1e-6)
@@ -543,7 +613,7 @@ def test_shares_of_masks_add_up_to_1(values: list[list[int]]) -> None:
         (["wave", "cand"], {}, r"there is no style 'cand': did you mean candy\?"),
         ({"wave": 1, "x": 1}, {}, "there is no style 'x': wave, candy, mosaic, photo"),
         ({"wave": 0, "candy": 0}, {}, "the weights of wave, candy are all 0"),
-        ({"wave": 2, "candy": -1}, {}, "the weight of candy is negative: raw weights may be"),
+        ({"wave": 2, "candy": -1}, {}, "weight of candy is negative: only raw weights may be"),
         ({"wave": math.nan}, {}, "the weight of wave must be a number up to 1000, not nan"),
         ({"wave": -2e3}, {"raw": True}, "weight of wave must be a number up to 1000, not -2000"),
         ("wave", {"strength": 1.1}, "strength must be from 0 to 1, not 1.1"),
@@ -561,11 +631,11 @@ def test_shares_of_masks_add_up_to_1(values: list[list[int]]) -> None:
         (
             ["wave", "candy"],
             {"masks": [(Image.new("L", (64, 48)), "wave")]},
-            "masks are for one photo, with one style for what they leave",
+            "masks are for one photo, with one style for the remaining area",
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(
+def test_invalid_arguments_are_refused_in_one_line(
     painter: Painter, style: object, options: dict, message: str
 ) -> None:
     for content in (make_photo(), to_pil_image(make_photo())):
@@ -585,12 +655,12 @@ def test_several_photos_take_neither_several_styles_nor_masks(painter: Painter) 
 # Precision and memory.
 
 
-@pytest.mark.parametrize("band", [0, 8])
+@pytest.mark.parametrize("tile", [0, 8])
 @pytest.mark.parametrize(("precision", "mean"), [("bfloat16", 3), ("float16", 0.5)])
 def test_half_precisions_come_close(
-    painter: Painter, precision: str, mean: float, band: int
+    painter: Painter, precision: str, mean: float, tile: int
 ) -> None:
-    half = Painter(make_model(), "cpu", precision, band)
+    half = Painter(make_model(), "cpu", precision, tile)
     mask = [(grey(left_half()), "candy")]
     for options in ({}, {"masks": mask}):
         stylized = half(make_photo(), "wave", scale=None, **options)
@@ -601,7 +671,7 @@ def test_half_precisions_come_close(
 
 
 @pytest.mark.parametrize(
-    ("band", "pixels", "in_bands"),
+    ("tile", "pixels", "in_tiles"),
     [
         (None, 48 * 64, False),
         (None, 3 * 48 * 64, False),
@@ -610,8 +680,8 @@ def test_half_precisions_come_close(
         (4, 10**6, True),
     ],
 )
-def test_large_photos_are_painted_in_bands_and_batches_in_chunks(
-    painter: Painter, monkeypatch: pytest.MonkeyPatch, band: int | None, pixels: int, in_bands: bool
+def test_large_photos_are_painted_in_tiles_and_batches_in_chunks(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch, tile: int | None, pixels: int, in_tiles: bool
 ) -> None:
     photo = make_photo()
     styles = ["wave", "candy", {"wave": 1, "mosaic": 1}, "mosaic"]
@@ -625,16 +695,16 @@ def test_large_photos_are_painted_in_bands_and_batches_in_chunks(
         lambda *args: calls.append(args[3]) or real(*args),
     )
     monkeypatch.setattr(polystyle.painting.painter, "WHOLE_PIXELS", pixels)
-    frugal = Painter(make_model(), "cpu", band=band)
+    frugal = Painter(make_model(), "cpu", tile=tile)
     pictures = [*frugal(photo, styles), frugal(photo, "candy", masks=mask, strength=0.6)]
-    assert bool(calls) == in_bands
-    assert set(calls) <= {band or polystyle.painting.painter.BAND_PIXELS // photo.shape[-1]}
+    assert bool(calls) == in_tiles
+    assert set(calls) <= {tile or polystyle.painting.painter.TILE_PIXELS // photo.shape[-1]}
     for picture, exact in zip(pictures, expected, strict=True):
-        # Tiles keep float16.
-        same(picture, exact, atol=0.02 if in_bands else 1e-5)
+        # Tiles keep maps in float16.
+        same(picture, exact, atol=0.02 if in_tiles else 1e-5)
 
 
-def test_what_a_mask_leaves_transparent_is_not_selected() -> None:
+def test_transparent_pixels_of_a_mask_are_not_selected() -> None:
     drawn = Image.new("RGBA", (48, 36), (255, 255, 255, 0))
     drawn.paste((255, 255, 255, 255), (0, 0, 24, 36))
     weights = region_map([drawn], (36, 48))
@@ -657,7 +727,7 @@ def test_the_bar_of_a_large_photo_ends_at_its_end(monkeypatch: pytest.MonkeyPatc
         return tqdm(**{**options, "disable": False, "file": screen, "mininterval": 0})
 
     def rounded_up(
-        net: object, content: Tensor, style: Tensor, band: int, tell: Callable
+        net: object, content: Tensor, style: Tensor, tile: int, tell: Callable
     ) -> Tensor:
         for share in (0.5, 0.500001):
             tell(share)
@@ -665,8 +735,8 @@ def test_the_bar_of_a_large_photo_ends_at_its_end(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(polystyle.painting.painter, "tqdm", on_a_terminal)
     monkeypatch.setattr(polystyle.painting.painter, "paint_in_tiles", rounded_up)
-    # tqdm warns of a bar that overshoots, and warnings are errors here.
-    Painter(make_model(), "cpu", band=8)(make_photo(), "wave", scale=None)
+    # tqdm warns of a bar beyond its total, and pytest makes warnings errors.
+    Painter(make_model(), "cpu", tile=8)(make_photo(), "wave", scale=None)
     assert "100%" in screen.getvalue()
 
 

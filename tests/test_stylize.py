@@ -1,5 +1,6 @@
 """Painting photos with a trained network: the command, and what it does."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,17 +65,23 @@ def expected(net: TransformerNet, photo: Path, style_name: str) -> np.ndarray:
     return stylized[0].permute(1, 2, 0).mul(255).numpy()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "polystyle.stylize", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run(model: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
+    """The command with a network, in a process of its own."""
+    command = [sys.executable, "-m", "polystyle.stylize", *arguments, "--model", model]
+    return subprocess.run(map(str, command), capture_output=True, text=True, timeout=120)
 
 
-def stylize(model: Path, *arguments: str | Path) -> int:
-    """The command, in this process: its exit status."""
-    sys.argv = ["polystyle-stylize", *map(str, (model, *arguments))]
+def command(*arguments: str | Path) -> int | str:
+    """The command, in this process: its exit status, or the message that it exits with."""
+    sys.argv = ["polystyle-stylize", *map(str, arguments)]
     with pytest.raises(SystemExit) as leaving:
         main()
     return leaving.value.code
+
+
+def stylize(model: Path, *arguments: str | Path) -> int | str:
+    """As `command`, with a network."""
+    return command(*arguments, "--model", model)
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +89,13 @@ def arguments_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
-def one_line_of(*arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
-    message = stylize(*arguments)
+def one_line_of(model: Path, *arguments: str | Path) -> str:
+    """The message with which the command, given a network, ends in exit status 1."""
+    return checked_line(stylize(model, *arguments))
+
+
+def checked_line(message: int | str) -> str:
+    """One line of the command; `sys.exit` prints it and makes the exit status 1."""
     assert isinstance(message, str)
     assert message.startswith("polystyle-stylize: ")
     assert "\n" not in message
@@ -139,17 +150,18 @@ def test_an_unknown_style_is_one_line_with_the_near_names(model: Path, tmp_path:
 
 
 def test_help_answers_without_loading_torch_and_shows_examples() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "polystyle.stylize", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    help_command = [sys.executable, "-X", "importtime", "-m", "polystyle.stylize", "--help"]
+    result = subprocess.run(help_command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning"}
-    assert "polystyle-stylize model.safetensors photo.jpg --style starry_night\n" in result.stdout
+    example = "polystyle-stylize photo.jpg --model outputs/monet --style starry_night\n"
+    assert example in result.stdout
     assert "--style all" in result.stdout
 
 
-def test_what_is_missing_is_said_in_one_line(model: Path, tmp_path: Path) -> None:
+def test_a_missing_file_or_style_is_one_line(model: Path, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     rest = (photo, "--style", "wave", "--output", tmp_path / "painted")
     missing = tmp_path / "missing.safetensors"
@@ -159,6 +171,50 @@ def test_what_is_missing_is_said_in_one_line(model: Path, tmp_path: Path) -> Non
     assert message.endswith("there is no style 'zzz': wave, starry_night, candy, photo")
     message = one_line_of(model, photo, "--style", "wave", "--output", photo)
     assert str(photo) in message
+    assert not (tmp_path / "painted").exists()
+
+
+def test_photos_stand_anywhere_among_the_flags(model: Path, tmp_path: Path) -> None:
+    first, second, third = (make_photo(tmp_path / f"{name}.png", 20, 20) for name in "abc")
+    output = tmp_path / "painted"
+    arguments = (first, "--model", model, "--style", "wave", second, "--output", output)
+    assert command(*arguments, "--style", "candy", third, "--raw") == 0
+    names = {f"{name}-{style}.png" for name in "abc" for style in ("wave", "candy")}
+    assert set(painted(output)) == names
+
+
+def test_a_runs_folder_does_for_a_model_file(model: Path, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    for number, network in enumerate((model, model.parent)):
+        arguments = (photo, "--style", "wave", "--output", tmp_path / str(number))
+        assert stylize(network, *arguments) == 0
+    by_file, by_folder = (pixels(tmp_path / name / "photo-wave.png") for name in "01")
+    assert np.array_equal(by_file, by_folder)
+    message = one_line_of(tmp_path / "0", photo, "--style", "wave")
+    assert message.endswith("is a folder without a model.safetensors: a run's folder has one")
+
+
+def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "my photos" / "photo.png", 20, 20)
+    pack = photo.with_name("wave.safetensors")
+    for arguments, network in (
+        # The model first was the order of polystyle 0.1.
+        ((model, photo), model),
+        ((photo, model, "--model", model), model),
+        ((photo, model.parent), model.parent),
+        ((photo, pack, "--model", model), pack),
+    ):
+        output = tmp_path / "painted"
+        message = checked_line(command(*arguments, "--style", "wave", "--output", output))
+        hint = f"name it with --model {shlex.quote(str(network))}"
+        assert message == f"polystyle-stylize: {network} is a network, not a photo: {hint}"
+        assert not output.exists()
+
+
+def test_without_a_network_it_says_what_to_name(tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    message = checked_line(command(photo, "--style", "wave", "--output", tmp_path / "painted"))
+    assert "--model is missing: name a model.safetensors, or the folder of a run" in message
     assert not (tmp_path / "painted").exists()
 
 
@@ -183,7 +239,7 @@ def test_pictures_are_what_the_network_paints(
     assert stylize(model, photo, "--style", "all", "--scale", "native", "--output", output) == 0
     wholes = {name: expected(net, photo, name) for name in PAINTED}
     for name, whole in wholes.items():
-        # Far from one another, so that a mixed-up style would be seen.
+        # The styles differ by enough to tell them apart.
         assert all(
             abs(whole - other).mean() > 5 for style, other in wholes.items() if style != name
         )
@@ -203,7 +259,7 @@ def test_lossy_pictures_are_close_to_what_the_network_paints(
     output = tmp_path / "painted"
     assert stylize(model, photo, "--style", "candy", "--scale", "native", "--output", output) == 0
     with Image.open(output / f"photo-candy-native{extension}") as image:
-        # What JPEG and WebP lose is within blocks of pixels.
+        # JPEG and WebP keep the mean of a block of pixels.
         blocks = np.asarray(image.convert("RGB").reduce(8), dtype=float)
     whole = expected(net, photo, "candy").reshape(15, 8, 20, 8, 3).mean(axis=(1, 3))
     assert abs(blocks - whole).mean() < 3
@@ -218,13 +274,13 @@ def test_each_photo_is_painted_upright_in_every_style(model: Path, tmp_path: Pat
     ]
     assert stylize(model, *photos, "--style", "all", "--output", tmp_path / "painted") == 0
     sizes = painted(tmp_path / "painted")
-    # The labelled sheets beside them.
+    # The labelled sheet of each photo.
     assert sizes.pop("a-all.png")[0] > 2 * 21
     assert sizes.pop("b-all.png")[0] > 2 * 40
     assert sizes == {f"a-{name}.png": (21, 34) for name in PAINTED} | {
         f"b-{name}.png": (40, 60) for name in PAINTED
     }
-    # Nor does the painting carry a tag that would turn it again.
+    # The stylized picture has no tag that would turn it again.
     with Image.open(tmp_path / "painted" / "b-wave.png") as image:
         assert 0x0112 not in image.getexif()
 
@@ -312,15 +368,15 @@ def test_nothing_is_overwritten_unless_asked_to(
     output = tmp_path / "painted"
     output.mkdir()
     (output / "photo-wave.png").write_bytes(b"precious")
-    command = (model, photo, "--style", "wave", "--style", "candy", "--output", output)
-    assert stylize(*command) == 1
+    arguments = (model, photo, "--style", "wave", "--style", "candy", "--output", output)
+    assert stylize(*arguments) == 1
     captured = capsys.readouterr()
     assert f"{output / 'photo-wave.png'} is there already" in captured.err
     assert "--overwrite" in captured.err
     assert f"Painted {output / 'photo-candy.png'}" in captured.out
     assert (output / "photo-wave.png").read_bytes() == b"precious"
     assert (output / "photo-candy.png").exists()
-    assert stylize(*command, "--overwrite") == 0
+    assert stylize(*arguments, "--overwrite") == 0
     assert set(painted(output)) == {"photo-wave.png", "photo-candy.png"}
 
 
@@ -360,7 +416,9 @@ def test_a_hostile_style_name_is_refused(net: TransformerNet, tmp_path: Path, na
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "photo.png"}
 
 
-def test_what_windows_forbids_in_a_name_becomes_a_line(net: TransformerNet, tmp_path: Path) -> None:
+def test_characters_that_windows_forbids_become_underscores(
+    net: TransformerNet, tmp_path: Path
+) -> None:
     save_model(tmp_path / "model.safetensors", Model(net, ["Monet: Lilies", "who?", "c", "d"]))
     photo = make_photo(tmp_path / "photo.png", 20, 20)
     arguments = ("--style", "all", "--output", tmp_path / "painted")
@@ -370,7 +428,7 @@ def test_what_windows_forbids_in_a_name_becomes_a_line(net: TransformerNet, tmp_
     }
 
 
-def test_without_a_picture_there_is_no_folder(model: Path, tmp_path: Path) -> None:
+def test_no_folder_is_left_if_nothing_was_painted(model: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("no picture")
     output = tmp_path / "painted"
     assert stylize(model, tmp_path / "photo.png", "--style", "all", "--output", output) == 1
@@ -410,36 +468,36 @@ def test_masks_paint_regions_and_the_rest(model: Path, photo: Path, tmp_path: Pa
     mask = tmp_path / "sky.png"
     Image.new("L", (48, 36), 255).save(mask)
     output = tmp_path / "painted"
-    command = (model, photo, "--scale", "native", "--output", output)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--mask", "rest=candy") == 0
-    assert stylize(*command, "--style", "wave") == 0
+    arguments = (model, photo, "--scale", "native", "--output", output)
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--mask", "rest=candy") == 0
+    assert stylize(*arguments, "--style", "wave") == 0
     everywhere = pixels(output / "photo-wave+candy-native.png")
     assert abs(everywhere - pixels(output / "photo-wave-native.png")).max() <= 1
 
     half = np.zeros((36, 48), dtype=np.uint8)
     half[:, :24] = 255
     Image.fromarray(half).save(mask)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy", "--overwrite") == 0
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "candy", "--overwrite") == 0
     halved = pixels(output / "photo-wave+candy-native.png")
     assert abs(halved - everywhere).mean() > 1
 
     Image.new("L", (48, 37), 255).save(mask)
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "starry_night") == 1
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "starry_night") == 1
 
 
 def test_bad_masks_are_one_line(
     model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = make_photo(tmp_path / "small.png", 20, 20)
-    command = (model, photo, "--output", tmp_path / "painted")
-    assert "FILE=STYLE" in one_line_of(*command, "--mask", "sky.png", "--style", "wave")
-    assert "rest=NAME" in one_line_of(*command, "--mask", f"{mask}=wave")
-    message = one_line_of(*command, "--mask", f"{tmp_path / 'no.png'}=wave", "--style", "candy")
+    arguments = (model, photo, "--output", tmp_path / "painted")
+    assert "FILE=STYLE" in one_line_of(*arguments, "--mask", "sky.png", "--style", "wave")
+    assert "rest=NAME" in one_line_of(*arguments, "--mask", f"{mask}=wave")
+    message = one_line_of(*arguments, "--mask", f"{tmp_path / 'no.png'}=wave", "--style", "candy")
     assert "no.png can't be read" in message
-    message = one_line_of(*command, "--mask", f"{mask}=wavy", "--style", "candy")
+    message = one_line_of(*arguments, "--mask", f"{mask}=wavy", "--style", "candy")
     assert "did you mean wave?" in message
     capsys.readouterr()
-    assert stylize(*command, "--mask", f"{mask}=wave", "--style", "candy") == 1
+    assert stylize(*arguments, "--mask", f"{mask}=wave", "--style", "candy") == 1
     (complaint,) = capsys.readouterr().err.strip().splitlines()
     assert "20 x 20 pixels, and the photo 48 x 36" in complaint
 
@@ -448,9 +506,9 @@ def test_a_sweep_and_a_grid_are_one_labelled_sheet(
     model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
-    command = (model, photo, "--output", output)
-    assert stylize(*command, "--sweep", "wave", "candy", "--steps", "5") == 0
-    assert stylize(*command, "--blend-grid", "wave", "candy", "starry_night", "--steps", "3") == 0
+    arguments = (model, photo, "--output", output)
+    assert stylize(*arguments, "--sweep", "wave", "candy", "--steps", "5") == 0
+    assert stylize(*arguments, "--blend-grid", "wave", "candy", "starry_night", "--steps", "3") == 0
     sizes = painted(output)
     wide, high = sizes.pop("photo-wave-candy-sweep.png")
     assert wide > 5 * 48 and 36 < high < 2 * 36 + 40
@@ -469,8 +527,8 @@ def test_a_large_grid_is_painted_a_few_at_a_time(
         return [content] * len(style)
 
     monkeypatch.setattr("polystyle.painting.painter.Painter.__call__", record)
-    command = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
-    assert stylize(*command, "--output", tmp_path / "painted") == 0
+    arguments = (model, photo, "--blend-grid", "wave", "candy", "starry_night", "--steps", "7")
+    assert stylize(*arguments, "--output", tmp_path / "painted") == 0
     assert sum(sizes) == 49
     assert max(sizes) <= 16
 
@@ -479,19 +537,19 @@ def test_a_large_grid_is_painted_a_few_at_a_time(
 def test_photos_of_every_mode_have_sheets(mode: str, model: Path, tmp_path: Path) -> None:
     name = "photo.tif" if mode == "CMYK" else "photo.png"
     Image.new(mode, (500, 60), 1).save(tmp_path / name)
-    command = (model, tmp_path / name, "--sweep", "wave", "candy", "--steps", "2")
-    assert stylize(*command, "--output", tmp_path / "painted") == 0
+    arguments = (model, tmp_path / name, "--sweep", "wave", "candy", "--steps", "2")
+    assert stylize(*arguments, "--output", tmp_path / "painted") == 0
 
 
 def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
-    command = (model, photo, "--style", "wave", "--output", output)
+    arguments = (model, photo, "--style", "wave", "--output", output)
     for option in ([], ["--strength", "0.5"], ["--strength", "0"], ["--keep-colors"]):
-        assert stylize(*command, *option) == 0
-    assert stylize(*command, "--scale", "2", "--tile", "8") == 0
-    assert stylize(*command, "--strength", "0.25", "--strength-by", "pixels") == 0
+        assert stylize(*arguments, *option) == 0
+    assert stylize(*arguments, "--scale", "2", "--tile", "8") == 0
+    assert stylize(*arguments, "--strength", "0.25", "--strength-by", "pixels") == 0
     names = {path.stem.removeprefix("photo-wave") for path in output.iterdir()}
     assert names == {"", "-strength0.5", "-strength0", "-strength0.25", "-colors", "-scale2"}
     assert np.array_equal(pixels(output / "photo-wave-strength0.png"), pixels(photo))
@@ -500,10 +558,10 @@ def test_strength_colours_and_scale_are_in_the_name_and_in_the_picture(
     assert abs(quarter - (0.75 * pixels(photo) + 0.25 * full)).max() <= 1.01
 
 
-def test_strength_without_an_identity_style_says_how_to_get_it(photo: Path, tmp_path: Path) -> None:
+def test_strength_without_identity_style_says_how_to_add_it(photo: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", Model(TransformerNet(1, 0.125), ["wave"]))
-    command = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
-    message = one_line_of(*command, "--output", tmp_path / "painted")
+    arguments = (tmp_path / "model.safetensors", photo, "--style", "wave", "--strength", "0.5")
+    message = one_line_of(*arguments, "--output", tmp_path / "painted")
     assert "experiment=add_styles" in message and "data.identity_style=true" in message
     assert "--strength-by pixels" in message
 
@@ -513,8 +571,8 @@ def test_strength_without_an_identity_style_says_how_to_get_it(photo: Path, tmp_
     [
         ([], "the styles are wave, starry_night, candy"),
         (["--style", "wave", "--sweep", "wave", "candy"], "one of --style, --mask, --sweep"),
-        (["--style", "wave", "--style", "candy:0.5"], "give each --style a weight"),
-        (["--style", "wave:much"], "'much' is no number"),
+        (["--style", "wave", "--style", "candy:0.5"], "give every --style a weight"),
+        (["--style", "wave:much"], "'much' is not a number"),
         (["--style", "wave:nan"], "weight of wave"),
         (["--style", "wave:0"], "all 0"),
         (["--style", "wave:2", "--style", "candy:-1"], "negative"),
@@ -528,7 +586,7 @@ def test_strength_without_an_identity_style_says_how_to_get_it(photo: Path, tmp_
         (["--blend-grid", "wave"], "two to four styles"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_line(
+def test_invalid_flags_are_one_line(
     arguments: list[str], words: str, model: Path, photo: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "painted"
@@ -540,7 +598,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
-    command = (
+    arguments = (
         model,
         clip,
         "--style",
@@ -550,7 +608,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
         "--output",
         tmp_path / "painted",
     )
-    assert stylize(*command) == 0
+    assert stylize(*arguments) == 0
     painted = tmp_path / "painted" / "clip-wave-strength0.5.mp4"
     assert f"Painted {painted}" in capsys.readouterr().out
     frames, originals = read_frames(painted), read_frames(clip)
@@ -560,7 +618,7 @@ def test_a_video_is_painted_frame_by_frame_with_its_sound(
     assert read_sounds(painted) == read_sounds(clip)
     colours = np.asarray(frames[3].to_image(), dtype=float)
     assert abs(colours - np.asarray(originals[3].to_image(), dtype=float)).mean() > 5
-    assert stylize(*command) == 1
+    assert stylize(*arguments) == 1
     assert "is there already" in capsys.readouterr().err
 
 
@@ -569,12 +627,12 @@ def test_smoothing_makes_a_frame_depend_on_those_before_it(model: Path, tmp_path
     last = {}
     for smoothing in ("0", "0.9"):
         output = tmp_path / smoothing
-        command = (model, clip, "--style", "wave", "--smoothing", smoothing)
-        assert stylize(*command, "--output", output) == 0
+        arguments = (model, clip, "--style", "wave", "--smoothing", smoothing)
+        assert stylize(*arguments, "--output", output) == 0
         last[smoothing] = np.asarray(
             read_frames(output / "clip-wave.mkv")[-1].to_image(), dtype=float
         )
-    # The clip grows brighter, which a frame's own statistics would hide.
+    # The clip grows brighter, which the statistics of single frames would cancel.
     assert abs(last["0"] - last["0.9"]).mean() > 2
 
 

@@ -1,4 +1,4 @@
-"""Videos: nothing but the picture changes, and the statistics are averaged as promised."""
+"""Videos: only the picture changes, and the statistics are averaged over frames."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -21,7 +21,7 @@ from polystyle.painting.video import VideoReader, stylize_video
 av = pytest.importorskip("av")
 Flags = av.codec.context.Flags
 
-GREYS = range(30, 230, 25)  # of eight frames
+GREYS = range(30, 230, 25)  # the levels of eight frames
 
 
 def grey(level: int, size: tuple[int, int] = (48, 40)) -> Image.Image:
@@ -44,8 +44,8 @@ def write_clip(
     mirrored: bool = False,
     pixel_shape: Fraction | None = None,
 ) -> Path:
-    """A clip at 24 frames a second, with a sine for its sound."""
-    pictures = pictures or [grey(each) for each in GREYS]
+    """A clip at 24 frames a second, whose sound is a sine wave."""
+    pictures = pictures or [grey(level) for level in GREYS]
     times = times or range(0, 25 * len(pictures), 25)
     with av.open(path, "w") as file:
         stream = file.add_stream(encoder, rate=24, pix_fmt=pix_fmt)
@@ -112,7 +112,7 @@ def net() -> TransformerNet:
 
 
 def smoothed_by_hand(frames: Tensor, momentum: float, eps: float) -> np.ndarray:
-    """Every frame ``[C, H, W]`` of ``[T, C, H, W]``, normalized with running averages, by numpy."""
+    """Frames ``[T, C, H, W]``, normalized with running averages by numpy."""
     normalized, average = [], None
     for frame in frames.numpy():
         own = np.stack([frame.mean((1, 2)), frame.var((1, 2))])
@@ -206,7 +206,7 @@ def test_a_batch_of_styles_is_smoothed_style_by_style(net: TransformerNet) -> No
 
 
 def test_each_pass_of_a_frame_is_averaged_with_its_like(net: TransformerNet) -> None:
-    sizes = (32, 48, 32)  # the third is not the first again
+    sizes = (32, 48, 32)  # the third pass has the first one's size, not its statistics
     passes = [torch.rand(4, 1, 3, side, side) for side in sizes]
     alone = []
     for frames in passes:
@@ -220,7 +220,7 @@ def test_each_pass_of_a_frame_is_averaged_with_its_like(net: TransformerNet) -> 
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
-def test_a_momentum_that_is_none_is_refused(net: TransformerNet, momentum: float) -> None:
+def test_a_momentum_out_of_range_is_refused(net: TransformerNet, momentum: float) -> None:
     with (
         pytest.raises(ValueError, match=f"under 1, not {momentum}"),
         smoothed_statistics(net, momentum),
@@ -240,7 +240,7 @@ def test_every_frame_is_painted_and_all_else_is_kept(tmp_path: Path, suffix: str
 
     frames, originals = read_frames(target), read_frames(source)
     assert [level(frame.to_image()) for frame in frames] == pytest.approx(
-        [255 - each for each in GREYS], abs=3
+        [255 - level for level in GREYS], abs=3
     )
     assert [frame.time for frame in frames] == pytest.approx(
         [frame.time for frame in originals], abs=0.001
@@ -252,7 +252,7 @@ def test_every_frame_is_painted_and_all_else_is_kept(tmp_path: Path, suffix: str
             [float(time) for time, _ in original], abs=0.001
         )
     with av.open(target) as file:
-        assert [each.language for each in file.streams.audio] == ["eng", "fra"][: len(sounds)]
+        assert [stream.language for stream in file.streams.audio] == ["eng", "fra"][: len(sounds)]
         assert file.streams.video[0].codec_context.name == ("vp9" if suffix == ".webm" else "h264")
     assert left_behind(tmp_path) == sorted(["clip.mkv", target.name])
 
@@ -316,7 +316,7 @@ def test_colours_are_those_of_the_painting(tmp_path: Path) -> None:
         )
         frame = read_frames(tmp_path / "painted.mp4")[4]
         assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - colour).max() <= 4
-        # BT.709 throughout, limited range, and it says so.
+        # The file declares BT.709 and limited range.
         told = frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range
         assert told == (1, 1, 1, 1)
 
@@ -324,12 +324,12 @@ def test_colours_are_those_of_the_painting(tmp_path: Path) -> None:
 def test_high_resolution_that_tells_no_matrix_is_read_as_bt709() -> None:
     colour = np.full((720, 720, 3), (200, 60, 30), np.uint8)
     hd = av.VideoFrame.from_ndarray(colour).reformat(format="yuv420p", dst_colorspace="ITU709")
-    hd.colorspace = video.UNTOLD
+    hd.colorspace = video.UNSPECIFIED
     np.testing.assert_allclose(np.asarray(video.upright(hd))[9, 9], (200, 60, 30), atol=3)
     sd = av.VideoFrame.from_ndarray(colour[:480]).reformat(
         format="yuv420p", dst_colorspace="ITU601"
     )
-    sd.colorspace = video.UNTOLD
+    sd.colorspace = video.UNSPECIFIED
     np.testing.assert_allclose(np.asarray(video.upright(sd))[9, 9], (200, 60, 30), atol=3)
 
 
@@ -356,7 +356,7 @@ def test_the_picture_comes_out_upright(tmp_path: Path, rotation: int, mirrored: 
     stylize_video(source, tmp_path / "painted.mp4", paint)
     frame = read_frames(tmp_path / "painted.mp4")[0]
     assert video.display_matrix(frame) == [[1, 0], [0, 1]]
-    # FFmpeg turns anticlockwise, and mirrors then.
+    # FFmpeg first turns anticlockwise, then mirrors.
     expected = np.rot90(np.asarray(corners().convert("L")), rotation // 90)
     expected = expected[:, ::-1] if mirrored else expected
     for shown in (seen[0], np.asarray(frame.to_image().convert("L"))):
@@ -375,7 +375,7 @@ def test_pixels_that_are_not_square_keep_their_shape(
 
 
 def test_odd_sides_lose_one_row_and_column(tmp_path: Path) -> None:
-    pictures = [grey(each, (47, 39)) for each in GREYS]
+    pictures = [grey(level, (47, 39)) for level in GREYS]
     source = write_clip(tmp_path / "clip.mkv", pictures, encoder="ffv1", pix_fmt="yuv444p")
     sizes = set()
 
@@ -436,7 +436,7 @@ def damaged_files(folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "sound.mp3", "there are no pictures in it"
 
 
-def test_what_is_no_video_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
     for source, reason in damaged_files(tmp_path):
         before = left_behind(tmp_path)
         with pytest.raises(OSError, match=reason) as error:
@@ -484,7 +484,7 @@ def test_a_frame_that_cannot_be_decoded_is_passed_over_and_reported(tmp_path: Pa
 def test_damaged_sound_is_passed_over_and_reported(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.ts")
     data = source.read_bytes()
-    # An AAC frame's header says how long the frame is: here, now, shorter than the header.
+    # The length in an AAC frame's header is made shorter than the header itself.
     header = data.index(b"\xff\xf1", len(data) // 2)
     source.write_bytes(data[: header + 3] + b"\x80\x00\x00" + data[header + 6 :])
     target = tmp_path / "painted.mp4"
@@ -508,7 +508,7 @@ def test_a_video_that_breaks_off_is_painted_as_far_as_it_goes(tmp_path: Path, su
     noise = Image.effect_noise((48, 40), 80).convert("RGB")
     pictures = [noise.rotate(number) for number in range(96)]
     whole = write_clip(tmp_path / "whole.mkv", pictures)
-    # The frames of an .mp4 come after its index only if it is asked for.
+    # An .mp4 has its index before its frames only if faststart asks for it.
     source = tmp_path / f"clip{suffix}"
     with (
         av.open(whole) as reader,

@@ -4,22 +4,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from polystyle.painting.painter import Painter
 
 
-def load(path: str | Path, device: str = "auto", precision: str = "float32") -> "Painter":
-    """A trained network, ready to paint: ``load("model.safetensors")(photo, "wave")``.
+def load(
+    path: str | Path,
+    device: str = "auto",
+    precision: str = "float32",
+    network: "type[nn.Module] | None" = None,
+) -> "Painter":
+    """Load a trained network to paint with: ``load("outputs/monet")(photo, "wave")``.
 
     Args:
-        path: a model file that training wrote.
+        path: a model file, or the folder of the run that wrote it.
         device, precision: see `polystyle.painting.painter.Painter`.
+        network: the class of the network, if it is not one of polystyle's own.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that isn't a model, or no such device or precision.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a model, its network is of another class, or there is no such
+            device or precision.
     """
-    # Here, so that commands which need no torch start at once.
+    # Imported here, so that commands that need no torch start at once.
     from polystyle.networks.model_file import load_model
     from polystyle.painting.painter import Painter
 
-    return Painter(load_model(Path(path)), device, precision)
+    return Painter(load_model(Path(path), network), device, precision)

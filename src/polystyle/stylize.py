@@ -3,96 +3,104 @@
 import argparse
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-
-from polystyle.painting.paint_job import PaintJob, find_sources, paint_all
-
-# torch and Pillow are imported where they are needed, so that --help answers at once.
+from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
 EPILOG = """examples:
-  polystyle-stylize model.safetensors photo.jpg --style starry_night
-  polystyle-stylize model.safetensors photos/ --style all --output painted/
-  polystyle-stylize model.safetensors photo.jpg --style starry_night:0.7 --style wave:0.3
-  polystyle-stylize model.safetensors photo.jpg --mask sky.png=wave --mask rest=starry_night
-  polystyle-stylize model.safetensors photo.jpg --style wave --strength 0.5 --keep-colors
-  polystyle-stylize model.safetensors photo.jpg --sweep starry_night wave
-  polystyle-stylize model.safetensors photo.jpg --blend-grid starry_night wave candy mosaic
-  polystyle-stylize model.safetensors clip.mp4 --style wave
+  polystyle-stylize photo.jpg --model outputs/monet --style starry_night
+  polystyle-stylize photos/ --model outputs/monet --style all --output painted/
+  polystyle-stylize photo.jpg --model outputs/monet --style starry_night:0.7 --style wave:0.3
+  polystyle-stylize photo.jpg --model outputs/monet --mask sky.png=wave --mask rest=starry_night
+  polystyle-stylize photo.jpg --model outputs/monet --style wave --strength 0.5 --keep-colors
+  polystyle-stylize photo.jpg --model outputs/monet --sweep starry_night wave
+  polystyle-stylize photo.jpg --model outputs/monet --blend-grid starry_night wave candy mosaic
+  polystyle-stylize clip.mp4 --model outputs/monet --style wave
 
-The styles of a network: polystyle-styles list model.safetensors
+The styles of a network: polystyle-styles list outputs/monet
 """
 
 
 def main() -> None:
     """The command. Exit status 0, or 1 if a photo could not be painted."""
-    args = parser().parse_args()
+    # Intermixed: flags may stand between photos.
+    args = parser().parse_intermixed_args()
     try:
-        sys.exit(stylize(args))
-    except (ValueError, OSError) as error:
-        from polystyle.files.terminal_text import sanitized
+        # Imported here, so that --help does not wait for torch.
+        from polystyle.painting.paint_job import PaintOptions, paint_files
 
-        sys.exit(f"polystyle-stylize: {sanitized(str(error))}")
+        sys.exit(paint_files(PaintOptions(**vars(args))))
+    except (ValueError, OSError) as error:
+        sys.exit(f"polystyle-stylize: {sanitized(error)}")
     except KeyboardInterrupt:
-        print("polystyle-stylize: stopped; every picture written is whole", file=sys.stderr)
+        print("polystyle-stylize: stopped; every picture written is complete", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
 def parser() -> argparse.ArgumentParser:
+    """The flags; their names are those of the fields of `PaintOptions`."""
     parser = argparse.ArgumentParser(
         prog="polystyle-stylize",
-        usage="polystyle-stylize MODEL PHOTO... --style NAME [--output FOLDER] [...]",
+        usage="polystyle-stylize PHOTO... --model FILE_OR_RUN --style NAME [--output FOLDER] [...]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, help="model.safetensors of a run")
-    parser.add_argument("photos", nargs="+", help="photos, videos, folders of photos, or patterns")
+    parser.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
+    )
+    # Not required by argparse: `paint_files` first looks for a network among the photos.
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE_OR_RUN",
+        help="the network: a model.safetensors, or the folder of a run",
+    )
 
-    what = parser.add_argument_group("what to paint (one of these)")
-    what.add_argument(
+    styles = parser.add_argument_group("what to paint (one of these)")
+    styles.add_argument(
         "--style",
         action="append",
         default=[],
         metavar="NAME[:WEIGHT]",
-        help='a style; repeated, each of them; with weights, their blend; "all" for every style',
+        help="a style (repeatable: one picture for each); with weights, one blend of them; "
+        '"all" for every style',
     )
-    what.add_argument(
+    styles.add_argument(
         "--mask",
         action="append",
         default=[],
         metavar="FILE=STYLE",
-        help="paint where that picture is white in that style; repeat it; rest=STYLE or --style "
-        "is for what remains",
+        help="mask image: white areas get STYLE (repeatable); rest=STYLE or --style sets the style "
+        "of the remaining area",
     )
-    what.add_argument(
-        "--sweep", nargs=2, metavar=("A", "B"), help="one sheet: the way from a style to another"
+    styles.add_argument(
+        "--sweep",
+        nargs=2,
+        metavar=("A", "B"),
+        help="one sheet with the blends from style A to style B",
     )
-    what.add_argument(
+    styles.add_argument(
         "--blend-grid", nargs="+", metavar="STYLE", help="one sheet: blends of two to four styles"
     )
 
-    how = parser.add_argument_group("how")
-    how.add_argument(
+    look = parser.add_argument_group("how to paint")
+    look.add_argument(
         "--strength",
         type=float,
         default=1.0,
         metavar="S",
         help="from 0, the photo, to 1, the style (default)",
     )
-    how.add_argument(
+    look.add_argument(
         "--strength-by",
         choices=("rows", "pixels"),
         default="rows",
         help="blend gamma and beta (needs a network with an identity style), or pixels",
     )
-    how.add_argument("--keep-colors", action="store_true", help="the photo's colours")
-    how.add_argument(
+    look.add_argument("--keep-colors", action="store_true", help="keep the photo's colours")
+    look.add_argument(
         "--scale",
         type=scale,
         default=1.0,
@@ -100,41 +108,41 @@ def parser() -> argparse.ArgumentParser:
         help="size of the strokes relative to the picture, 0.25 to 10 (default 1); or native: "
         "paint the photo's pixels as they are",
     )
-    how.add_argument("--raw", action="store_true", help="leave a blend's weights as they are")
-    how.add_argument(
+    look.add_argument("--raw", action="store_true", help="do not normalize the weights of a blend")
+    look.add_argument(
         "--steps",
         type=int,
         metavar="N",
-        help="pictures in a sweep (default 9), or in a grid's row (5)",
+        help="pictures in a sweep (default 9), or in a row of a grid (default 5)",
     )
-    how.add_argument(
+    look.add_argument(
         "--smoothing",
         type=float,
         default=0.8,
         metavar="M",
-        help="videos: how much of the statistics that a frame is normalized with comes from the "
-        "frames before it, from 0 to under 1 (default 0.8)",
+        help="videos: the share of the earlier frames in the statistics that a frame is normalized "
+        "with, from 0 to under 1 (default 0.8)",
     )
 
-    where = parser.add_argument_group("where")
-    where.add_argument(
+    files = parser.add_argument_group("where to write and to compute")
+    files.add_argument(
         "--output",
         type=Path,
         default=Path("painted"),
         metavar="FOLDER",
         help="folder to write to (default: painted)",
     )
-    where.add_argument("--overwrite", action="store_true", help="replace pictures already there")
-    where.add_argument(
+    files.add_argument("--overwrite", action="store_true", help="replace existing pictures")
+    files.add_argument(
         "--tile",
         type=tile,
         default=None,
         metavar="ROWS",
-        help="large photos: auto (default: over 4 megapixels) paints them in bands, off never, "
-        "a number always, in bands of so many rows",
+        help="paint large photos in tiles: auto (default) over 4 megapixels, off never, a number "
+        "always, in tiles of that many rows",
     )
-    where.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    where.add_argument(
+    files.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    files.add_argument(
         "--precision", default="float32", help="float32 (default), bfloat16, or float16"
     )
     return parser
@@ -150,46 +158,6 @@ def tile(text: str) -> int | None:
     if int(text) < 1:
         raise ValueError
     return int(text)
-
-
-def stylize(args: argparse.Namespace) -> int:
-    """Paint each photo as the arguments of `parser` say:
-    ``<output>/<photo's stem>-<style><photo's extension>``.
-
-    What can't be painted is reported at the end and stops nothing.
-
-    Returns:
-        0, or 1 if any photo failed.
-
-    Raises:
-        OSError, ValueError: what makes all of it impossible, in one line.
-    """
-    from polystyle.data.images import silence_pillow
-    from polystyle.files.terminal_text import sanitized
-    from polystyle.networks.model_file import load_model
-    from polystyle.painting.painter import Painter
-
-    silence_pillow()  # large photos are what --tile is for
-
-    painter = Painter(load_model(args.model), args.device, args.precision, args.tile)
-    job = PaintJob(painter, args)
-    sources = find_sources(args.photos)
-    is_new = not args.output.exists()
-    args.output.mkdir(parents=True, exist_ok=True)
-    try:
-        paint_all(job, sources)
-    finally:
-        if is_new and not job.written:
-            with suppress(OSError):  # somebody put something there
-                args.output.rmdir()
-    for failure in job.failures:
-        print(f"polystyle-stylize: {sanitized(failure)}", file=sys.stderr)
-    if len(job.written) == 1:
-        print(sanitized(f"Painted {job.written[0]}"))
-    elif job.written:
-        first, last = job.written[0], job.written[-1].name
-        print(sanitized(f"Painted {len(job.written)} pictures, {first} to {last}"))
-    return 1 if job.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What polystyle-stylize's --style, --mask, --sweep and --blend-grid ask for."""
+"""What polystyle-stylize's --style, --mask, --sweep and --blend-grid mean."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +9,24 @@ if TYPE_CHECKING:
 
 
 def check_steps(steps: int) -> int:
+    """Raises ValueError for a number of pictures that --steps does not allow."""
     if not 2 <= steps <= 50:
         raise ValueError(f"--steps must be from 2 to 50, not {steps}")
     return steps
 
 
 def parse_styles(texts: list[str], names: list[str]) -> "list[tuple[str, Style]]":
-    """What ``--style`` asks for: styles, or one blend, each with its label.
+    """What --style asks for, with labels.
+
+    Args:
+        texts: ``NAME`` or ``NAME:WEIGHT``; "all" for all names.
+        names: the network's styles.
+
+    Returns:
+        One blend if the texts have weights, else the styles, each once and in order.
 
     Raises:
-        ValueError: some with a weight and some without, or a weight that is no number.
+        ValueError: only some texts have a weight, or a weight is not a number.
     """
     weights: dict[str, float] = {}
     plain: list[str] = []
@@ -30,10 +38,10 @@ def parse_styles(texts: list[str], names: list[str]) -> "list[tuple[str, Style]]
         try:
             weights[name] = weights.get(name, 0.0) + float(weight)
         except ValueError as error:
-            raise ValueError(f"--style {text}: {weight!r} is no number") from error
+            raise ValueError(f"--style {text}: {weight!r} is not a number") from error
     if weights and plain:
         raise ValueError(
-            "give each --style a weight, for one blend of them, or none a weight, for each of them"
+            "give every --style a weight, for one blend of them, or none, for a picture in each"
         )
     if weights:
         return [("+".join(f"{name}{weight:g}" for name, weight in weights.items()), weights)]
@@ -41,10 +49,16 @@ def parse_styles(texts: list[str], names: list[str]) -> "list[tuple[str, Style]]
 
 
 def split_masks(texts: list[str]) -> tuple[list[tuple[Path, str]], list[str]]:
-    """What ``--mask`` asks for: files with their styles, and the style of the rest.
+    """What --mask asks for.
+
+    Args:
+        texts: ``FILE=STYLE``, or ``rest=STYLE`` for the remaining area.
+
+    Returns:
+        The files with their styles, and the styles of the remaining area.
 
     Raises:
-        ValueError: not FILE=STYLE.
+        ValueError: a text of another form.
     """
     files, rest = [], []
     for text in texts:
@@ -59,7 +73,7 @@ def split_masks(texts: list[str]) -> tuple[list[tuple[Path, str]], list[str]]:
 
 
 def sweep(first: str, second: str, steps: int) -> "list[tuple[str, Style]]":
-    """The blends from one style to another, each with its label."""
+    """The blends from one style to another in equal steps, with labels."""
     shares = [step / (steps - 1) for step in range(steps)]
     labels = [first, *(f"{1 - share:.0%} + {share:.0%}" for share in shares[1:-1]), second]
     return [
@@ -69,9 +83,12 @@ def sweep(first: str, second: str, steps: int) -> "list[tuple[str, Style]]":
 
 
 def blend_grid(corners: list[str], steps: int) -> "list[tuple[str, Style]]":
-    """Bilinear blends of the styles in the corners, row by row, each with its label: top left, top
-    right, bottom left, bottom right. Two styles make one row; of three, the last corner gets half
-    of the second and half of the third.
+    """Bilinear blends of the styles in the corners of a grid, row by row, with labels.
+
+    Args:
+        corners: styles: top left, top right, bottom left, bottom right. Two make one row; of three,
+            the bottom right corner is half the second and half the third.
+        steps: the blends in a row, and the rows.
 
     Raises:
         ValueError: not two to four styles.
@@ -106,7 +123,7 @@ def blend_grid(corners: list[str], steps: int) -> "list[tuple[str, Style]]":
 
 
 def blend(*parts: Mapping[str, float]) -> dict[str, float]:
-    """The sum of some weights; without those that are 0."""
+    """The sum of weights by name, without those that are 0."""
     weights: dict[str, float] = {}
     for part in parts:
         for name, weight in part.items():

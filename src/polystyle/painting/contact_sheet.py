@@ -1,9 +1,10 @@
-"""Several pictures on one sheet, each with its name under it."""
+"""Several pictures on one sheet, each with a label under it."""
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+# In pixels.
 GAP = 8
 TEXT_SIZE = 15
 
@@ -14,10 +15,11 @@ def contact_sheet(
     """Lay pictures out in rows, on white.
 
     Args:
-        pictures: RGB, of any sizes; larger ones than a cell are shrunk to fit.
-        labels: a text for each, shortened to fit.
+        pictures: RGB, of any sizes; those larger than a cell are shrunk to fit.
+        labels: a text for each picture, shortened to fit.
         columns: pictures in a row.
-        cell: the cells' longer side, in pixels; the other is the tallest (widest) picture's.
+        cell: the most pixels that a picture may have on a side. All cells are as wide as the widest
+            and as high as the highest picture.
 
     Returns:
         RGB.
@@ -38,9 +40,16 @@ def contact_sheet(
         row, column = divmod(number, columns)
         left, top = GAP + column * step_x, GAP + row * step_y
         sheet.paste(small, (left + (width - small.width) // 2, top))
-        shown = label
-        while draw.textlength(shown, font) > width and len(shown) > 1:
-            shown = f"{shown[:-2]}…"
-        middle = left + (width - draw.textlength(shown, font)) / 2
-        draw.text((middle, top + height + 2), shown, "black", font)
+        text = shortened(label, draw, font, width)
+        middle = left + (width - draw.textlength(text, font)) / 2
+        draw.text((middle, top + height + 2), text, "black", font)
     return sheet
+
+
+def shortened(
+    label: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int
+) -> str:
+    """A label cut to a width in pixels, with an ellipsis where it was cut."""
+    while draw.textlength(label, font) > width and len(label) > 1:
+        label = f"{label[:-2]}…"
+    return label

@@ -1,124 +1,172 @@
-"""What polystyle-stylize was asked to paint, worked out once for all photos."""
+"""polystyle-stylize from its flags to the files that it writes."""
 
-import argparse
-import glob
-import io
 import math
-import re
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from polystyle.files.atomic_file import atomic_write
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from polystyle.data.images import load_image, silence_pillow
+from polystyle.files.terminal_text import sanitized
+from polystyle.networks.model_file import load_model
 from polystyle.painting.blends import blend_grid, check_steps, parse_styles, split_masks, sweep
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from polystyle.painting.painter import Painter, Style
+from polystyle.painting.contact_sheet import contact_sheet
+from polystyle.painting.painter import WHOLE_PIXELS, Painter, Style
+from polystyle.painting.picture_file import picture_name, save_picture
+from polystyle.painting.smoothing import smoothed_statistics
+from polystyle.painting.sources import find_sources
+from polystyle.painting.video import FORMATS, stylize_video
+from polystyle.style_names import IDENTITY_STYLE
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi"}
 
+# The longer side of a picture on a sheet, in pixels.
+SHEET_CELL = 384
 
-SHEET_CELL = 384  # pixels
-
-
-TOGETHER = 16  # styles that are painted in one batch, at the most: a grid may have thousands
-
-
-def paint_all(job: "PaintJob", sources: list[Path]) -> None:
-    """Paint each photo or video. What can't be painted becomes one of the job's failures."""
-    import torch
-    from tqdm import tqdm
-
-    from polystyle.files.terminal_text import sanitized
-
-    with tqdm(sources, unit="photo", disable=None) as progress:
-        for source in progress:
-            progress.set_postfix_str(sanitized(source.name))
-            try:
-                job.paint(source)
-            except (ValueError, OSError) as error:
-                named = str(source) in str(error)
-                job.failures.append(str(error) if named else f"{source}: {error}")
-            except torch.OutOfMemoryError:
-                job.failures.append(f"{source}: out of the GPU's memory: try --tile 64")
+# Styles painted in one batch, at most: a grid may have thousands.
+MAX_BATCH = 16
 
 
-def find_sources(photos: list[str]) -> list[Path]:
-    """The files that the arguments name: files, the pictures in folders, what patterns match.
+@dataclass(frozen=True)
+class PaintOptions:
+    """What polystyle-stylize is asked for: the values of its flags, under their names.
+
+    Attributes:
+        photos: photos, videos, folders of photos, or glob patterns.
+        model: the network: a model file or the folder of a run.
+        style: styles or weighted styles; see `parse_styles`.
+        mask: mask images with their styles; see `split_masks`.
+        sweep: the two styles of a sheet of blends between them.
+        blend_grid: the two to four styles of a sheet of blends.
+        strength, keep_colors, scale, raw: see `Painter.__call__`.
+        strength_by: what a strength under 1 blends: gamma and beta, or pixels.
+        steps: pictures in a sweep or in a row of a grid; None for their defaults.
+        smoothing: the momentum of `smoothed_statistics`, for videos.
+        output: the folder to write to.
+        overwrite: replace existing pictures.
+        tile, device, precision: see `Painter`.
+    """
+
+    photos: list[str]
+    model: Path | None
+    style: list[str]
+    mask: list[str]
+    sweep: list[str] | None
+    blend_grid: list[str] | None
+    strength: float
+    strength_by: Literal["rows", "pixels"]
+    keep_colors: bool
+    scale: float | None
+    raw: bool
+    steps: int | None
+    smoothing: float
+    output: Path
+    overwrite: bool
+    tile: int | None
+    device: str
+    precision: str
+
+
+def paint_files(options: PaintOptions) -> int:
+    """Paint every photo and video as the options say:
+    ``<output>/<photo's stem>-<style><photo's extension>``.
+
+    A photo that can't be painted is reported at the end and stops nothing.
+
+    Returns:
+        The command's exit status: 0, or 1 if any photo failed.
 
     Raises:
-        FileNotFoundError, ValueError: a pattern that matches nothing, a folder without pictures.
+        OSError, ValueError: nothing can be painted; says why in one line.
     """
-    from polystyle.data.images import list_images
+    silence_pillow()  # its warnings about large photos: tiles are for those
+    sources = find_sources(options.photos)
+    if options.model is None:
+        raise ValueError("--model is missing: name a model.safetensors, or the folder of a run")
+    painter = Painter(load_model(options.model), options.device, options.precision, options.tile)
+    job = PaintJob(painter, options)
+    is_new = not options.output.exists()
+    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        job.paint_all(sources)
+    finally:
+        if is_new and not job.written:
+            with suppress(OSError):  # another process may have written to the folder
+                options.output.rmdir()
+    report(job)
+    return 1 if job.failures else 0
 
-    sources = []
-    for photo in photos:
-        path = Path(photo)
-        if path.is_dir():
-            sources += list_images(path, deep=False)
-        elif glob.has_magic(photo) and not path.exists():
-            # Path.glob takes no absolute pattern.
-            matches = sorted(map(Path, glob.glob(photo, recursive=True)))  # noqa: PTH207
-            if not matches:
-                raise FileNotFoundError(f"nothing matches {photo}")
-            sources += [match for match in matches if match.is_file()]
-        else:
-            sources.append(path)
-    return list(dict.fromkeys(sources))
+
+def report(job: "PaintJob") -> None:
+    """Print what was painted, and to stderr what failed."""
+    for failure in job.failures:
+        print(f"polystyle-stylize: {sanitized(failure)}", file=sys.stderr)
+    if len(job.written) == 1:
+        print(sanitized(f"Painted {job.written[0]}"))
+    elif job.written:
+        first, last = job.written[0], job.written[-1].name
+        print(sanitized(f"Painted {len(job.written)} pictures, {first} to {last}"))
 
 
 class PaintJob:
-    """What to paint, made out once for all photos, and what has become of it.
+    """What to paint, determined once for all photos, and the outcome.
 
     Attributes:
         styles: what to paint each photo in, with the label that the picture gets.
-        columns: of the sheet that the pictures go on; 0 if they are pictures of their own.
-        masks: pictures, each with the style where it is white.
-        written: the pictures made, in order.
-        failures: what could not be painted, and why.
+        columns: columns of the sheet that the pictures go on; 0 if each picture is a file.
+        masks: mask images, each with the style of its white area.
+        written: the files written, in order.
+        failures: what could not be painted, and why: a line each.
 
     Raises:
-        OSError, ValueError: a mask that can't be read, arguments that don't go together, or a style
-            that isn't there.
+        OSError, ValueError: a mask can't be read, options don't go together, or there is no such
+            style.
     """
 
-    def __init__(self, painter: "Painter", args: argparse.Namespace) -> None:
-        from polystyle.data.images import load_image
-        from polystyle.style_names import IDENTITY_STYLE
-
+    def __init__(self, painter: Painter, options: PaintOptions) -> None:
         self.painter = painter
-        self.args = args
+        self.options = options
         self.columns = 0
         self.masks: list[tuple[Image.Image, Style]] = []
         self.written: list[Path] = []
         self.failures: list[str] = []
         names = [name for name in painter.style_names if name != IDENTITY_STYLE]
-        if sum(map(bool, (args.style or args.mask, args.sweep, args.blend_grid))) != 1:
-            raise ValueError(
-                "say what to paint by one of --style, --mask, --sweep and --blend-grid; "
-                f"the styles are {', '.join(names)}"
-            )
-        if args.sweep:
-            self.columns = check_steps(args.steps or 9)
-            self.styles = sweep(*args.sweep, self.columns)
-        elif args.blend_grid:
-            self.columns = check_steps(args.steps or 5)
-            self.styles = blend_grid(args.blend_grid, self.columns)
+        check_one_request(options, names)
+        if options.sweep:
+            self.columns = check_steps(options.steps or 9)
+            self.styles = sweep(*options.sweep, self.columns)
+        elif options.blend_grid:
+            self.columns = check_steps(options.steps or 5)
+            self.styles = blend_grid(options.blend_grid, self.columns)
+        elif options.mask:
+            self.masks, self.styles = read_masks(options, names)
         else:
-            files, rest = split_masks(args.mask)
-            self.styles = parse_styles(args.style + rest, names)
-            if args.mask and len(self.styles) != 1:
-                raise ValueError(
-                    "--mask needs one style for what the masks leave: --mask rest=NAME"
-                )
-            self.masks = [(load_image(path, as_rgb=False), name) for path, name in files]
-            if files:
-                ((label, style),) = self.styles
-                self.styles = [("+".join([*(name for _, name in files), label]), style)]
-        painter.check(args.strength, args.strength_by == "pixels", args.scale)
+            self.styles = parse_styles(options.style, names)
+        painter.check(options.strength, self.by_pixels, options.scale)
         for _, style in (*self.styles, *self.masks):
-            painter.style_mix(style, args.raw)
+            painter.style_mix(style, options.raw)
+
+    @property
+    def by_pixels(self) -> bool:
+        return self.options.strength_by == "pixels"
+
+    def paint_all(self, sources: list[Path]) -> None:
+        """Paint every photo and video; one that can't be painted is added to `failures`."""
+        with tqdm(sources, unit="photo", disable=None) as progress:
+            for source in progress:
+                progress.set_postfix_str(sanitized(source.name))
+                try:
+                    self.paint(source)
+                except (ValueError, OSError) as error:
+                    is_named = str(source) in str(error)
+                    self.failures.append(str(error) if is_named else f"{source}: {error}")
+                except torch.OutOfMemoryError:
+                    self.failures.append(f"{source}: out of the GPU's memory: try --tile 64")
 
     def paint(self, source: Path) -> None:
         """Paint one photo or video.
@@ -126,8 +174,6 @@ class PaintJob:
         Raises:
             OSError, ValueError: it can't be read or painted.
         """
-        from polystyle.data.images import load_image
-
         if source.suffix.lower() in VIDEO_SUFFIXES:
             self.paint_video(source)
             return
@@ -137,127 +183,150 @@ class PaintJob:
         else:
             self.paint_styles(source, photo)
 
-    def paint_styles(self, source: Path, photo: "Image.Image") -> None:
-        from polystyle.painting.contact_sheet import contact_sheet
-        from polystyle.painting.painter import WHOLE_PIXELS
-
-        wanted = [
+    def paint_styles(self, source: Path, photo: Image.Image) -> None:
+        """Paint a photo in every style, a file each; for "all", also a sheet of them."""
+        planned = [
             (label, style, path)
             for label, style in self.styles
-            if (path := self.path(source, label)) is not None
+            if (path := self.free_path(source, label)) is not None
         ]
+        batch_size = max(1, min(MAX_BATCH, WHOLE_PIXELS // (photo.width * photo.height)))
         cells = []
-        together = max(1, min(TOGETHER, WHOLE_PIXELS // (photo.width * photo.height)))
-        for first in range(0, len(wanted), together):
-            some = wanted[first : first + together]
-            pictures = self.stylized(photo, [style for _, style, _ in some])
-            for (_, _, path), picture in zip(some, pictures, strict=True):
+        for first in range(0, len(planned), batch_size):
+            batch = planned[first : first + batch_size]
+            pictures = self.stylized(photo, [style for _, style, _ in batch])
+            for (_, _, path), picture in zip(batch, pictures, strict=True):
                 self.save(picture, path, photo)
                 picture.thumbnail((SHEET_CELL, SHEET_CELL))
                 cells.append(picture.convert("RGB"))
-        if "all" in self.args.style and len(cells) > 1 and (path := self.path(source, "all")):
-            columns = math.ceil(math.sqrt(len(cells)))
-            labels = [label for label, _, _ in wanted]
-            self.save(contact_sheet(cells, labels, columns, SHEET_CELL), path, photo)
+        if "all" in self.options.style and len(cells) > 1:
+            path = self.free_path(source, "all")
+            if path is not None:
+                labels = [label for label, _, _ in planned]
+                columns = math.ceil(math.sqrt(len(cells)))
+                self.save(contact_sheet(cells, labels, columns, SHEET_CELL), path, photo)
 
-    def paint_sheet(self, source: Path, photo: "Image.Image") -> None:
-        from polystyle.painting.contact_sheet import contact_sheet
-
-        which = self.args.sweep or self.args.blend_grid
-        path = self.path(source, "-".join([*which, "sweep" if self.args.sweep else "grid"]))
+    def paint_sheet(self, source: Path, photo: Image.Image) -> None:
+        """Paint a photo, shrunk, in every blend of a sweep or grid: one file."""
+        corners = self.options.sweep or self.options.blend_grid
+        path = self.free_path(
+            source, "-".join([*corners, "sweep" if self.options.sweep else "grid"])
+        )
         if path is None:
             return
         small = photo.copy()
         small.thumbnail((SHEET_CELL, SHEET_CELL))
-        styles = [style for _, style in self.styles]
-        pictures = [
-            picture.convert("RGB")
-            for first in range(0, len(styles), TOGETHER)
-            for picture in self.stylized(small, styles[first : first + TOGETHER])
-        ]
+        pictures = []
+        for first in range(0, len(self.styles), MAX_BATCH):
+            batch = [style for _, style in self.styles[first : first + MAX_BATCH]]
+            pictures += [picture.convert("RGB") for picture in self.stylized(small, batch)]
         labels = [label for label, _ in self.styles]
         self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path, photo)
 
     def paint_video(self, source: Path) -> None:
-        from polystyle.painting.smoothing import smoothed_statistics
-        from polystyle.painting.video import FORMATS, stylize_video
+        """Paint a video in every style, a file each.
 
+        Raises:
+            OSError, ValueError: see `stylize_video`; or masks or a sheet were asked for.
+        """
         if self.columns or self.masks:
             raise ValueError(f"{source}: a video takes --style, and no masks or sheets")
-        band = self.painter.band
-        self.painter.band = 0  # bands have statistics of their own, which smoothing does not reach
+        suffix = source.suffix if source.suffix.lower() in FORMATS else ".mp4"
+        tile = self.painter.tile
+        self.painter.tile = 0  # tiles compute their own statistics, which smoothing does not reach
         try:
             for label, style in self.styles:
-                suffix = source.suffix if source.suffix.lower() in FORMATS else ".mp4"
-                path = self.path(source, label, suffix)
-                if path is None:
-                    continue
-                with smoothed_statistics(self.painter.net, self.args.smoothing) as statistics:
-
-                    def paint(frame: "Image.Image") -> "Image.Image":
-                        statistics.next_frame()
-                        return self.stylized(frame, [style])[0]  # noqa: B023
-
-                    stylize_video(source, path, paint, on_cut=statistics.reset)
-                self.written.append(path)
+                path = self.free_path(source, label, suffix)
+                if path is not None:
+                    self.paint_clip(source, style, path)
         finally:
-            self.painter.band = band
+            self.painter.tile = tile
 
-    def stylized(self, photo: "Image.Image", styles: "list[Style]") -> "list[Image.Image]":
-        args = self.args
+    def paint_clip(self, source: Path, style: Style, path: Path) -> None:
+        """Paint a video in one style."""
+        with smoothed_statistics(self.painter.net, self.options.smoothing) as statistics:
+
+            def paint_frame(frame: Image.Image) -> Image.Image:
+                statistics.next_frame()
+                return self.stylized(frame, [style])[0]
+
+            stylize_video(source, path, paint_frame, on_cut=statistics.reset)
+        self.written.append(path)
+
+    def stylized(self, photo: Image.Image, styles: list[Style]) -> list[Image.Image]:
+        """The photo in each style, painted in one batch."""
         return self.painter(
             photo,
             styles,
-            strength=args.strength,
-            by_pixels=args.strength_by == "pixels",
-            scale=args.scale,
-            keep_colors=args.keep_colors,
+            strength=self.options.strength,
+            by_pixels=self.by_pixels,
+            scale=self.options.scale,
+            keep_colors=self.options.keep_colors,
             masks=self.masks,
-            raw=args.raw,
+            raw=self.options.raw,
         )
 
-    def path(self, source: Path, label: str, suffix: str | None = None) -> Path | None:
-        """Where a picture goes; None, and a failure, if something is there."""
-        args = self.args
-        variant = f"-strength{args.strength:g}" * (args.strength < 1)
-        variant += "-colors" * args.keep_colors
-        if args.scale != 1:
-            variant += "-native" if args.scale is None else f"-scale{args.scale:g}"
-        # What a style's name may hold, and a file's name on Windows may not.
-        label = re.sub(r'[/\\:*?"<>|]', "_", label)
-        path = args.output / f"{source.stem}-{label}{variant}{suffix or source.suffix}"
+    def free_path(self, source: Path, label: str, suffix: str | None = None) -> Path | None:
+        """The file for a picture; None, and a failure, if that file exists.
+
+        Args:
+            source: the photo or video.
+            label: the style's.
+            suffix: the file's; by default, the source's.
+        """
+        options = self.options
+        path = options.output / picture_name(
+            source,
+            label,
+            suffix or source.suffix,
+            options.strength,
+            options.keep_colors,
+            options.scale,
+        )
         if path in self.written:
-            self.failures.append(f"{source} in {label}: {path} is another photo's, of that name")
-        elif path.exists() and not args.overwrite:
+            self.failures.append(
+                f"{source} in {label}: {path} was painted from another photo of the same name"
+            )
+        elif path.exists() and not options.overwrite:
             self.failures.append(f"{path} is there already: --overwrite replaces it")
         else:
             return path
         return None
 
-    def save(self, picture: "Image.Image", path: Path, photo: "Image.Image") -> None:
-        """Write a picture, whole or not at all, with its photo's colour profile.
-
-        Raises:
-            OSError, ValueError: it can't be written.
-        """
-        from PIL import Image
-
-        file_format = Image.registered_extensions().get(path.suffix.lower())
-        if file_format not in Image.SAVE:
-            raise OSError(f"Pillow reads {path.suffix}, but doesn't write it")
-        with atomic_write(path) as partial:
-            picture.save(partial, file_format, quality=95, icc_profile=rgb_profile(photo))
+    def save(self, picture: Image.Image, path: Path, photo: Image.Image) -> None:
+        save_picture(picture, path, photo)
         self.written.append(path)
 
 
-def rgb_profile(photo: "Image.Image") -> bytes | None:
-    """The photo's colour profile, if it also describes the RGB picture painted from it."""
-    from PIL import ImageCms
+def check_one_request(options: PaintOptions, names: list[str]) -> None:
+    """Raises ValueError unless exactly one of styles with masks, a sweep and a grid is asked for.
 
-    profile = photo.info.get("icc_profile")
-    try:
-        if ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space == "RGB ":
-            return profile
-    except (TypeError, OSError, ImageCms.PyCMSError):  # there is none, or it is damaged
-        pass
-    return None
+    Args:
+        options: the options.
+        names: the network's styles, for the message.
+    """
+    requests = (options.style or options.mask, options.sweep, options.blend_grid)
+    if sum(map(bool, requests)) != 1:
+        raise ValueError(
+            "say what to paint by one of --style, --mask, --sweep and --blend-grid; "
+            f"the styles are {', '.join(names)}"
+        )
+
+
+def read_masks(
+    options: PaintOptions, names: list[str]
+) -> tuple[list[tuple[Image.Image, Style]], list[tuple[str, Style]]]:
+    """The mask images with their styles, and the labelled style of the remaining area.
+
+    Raises:
+        OSError, ValueError: a mask can't be read, or there is not one style for the remaining area.
+    """
+    files, rest = split_masks(options.mask)
+    styles = parse_styles(options.style + rest, names)
+    if len(styles) != 1:
+        raise ValueError("--mask needs one style for the remaining area: --mask rest=NAME")
+    masks: list[tuple[Image.Image, Style]] = [
+        (load_image(path, as_rgb=False), name) for path, name in files
+    ]
+    ((label, style),) = styles
+    return masks, [("+".join([*(name for _, name in files), label]), style)]

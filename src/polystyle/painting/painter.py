@@ -1,13 +1,14 @@
 """A trained network as people use it: a photo and a style in, a stylized photo out."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from typing import TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
@@ -21,16 +22,18 @@ from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
 from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import IDENTITY_STYLE, find_style
 
-# Strokes of scale 1 are painted as on a photo of so many pixels (516 x 387), whatever its own size.
+# Strokes of scale 1 are as large, relative to the picture, as those painted on a photo of this
+# many pixels (516 x 387).
 STROKE_PIXELS = 200_000
 SCALES = (0.25, 10.0)
 
-# Of a raw blend more would overflow float16.
+# A raw blend with a larger weight would overflow float16.
 MAX_WEIGHT = 1000
 
-# So many pixels are painted at once, at some 700 bytes each; a larger picture in bands of fewer.
+# Up to WHOLE_PIXELS are painted at once, which takes about 700 bytes a pixel. A larger picture is
+# painted in tiles of TILE_PIXELS.
 WHOLE_PIXELS = 4_000_000
-BAND_PIXELS = 1_000_000
+TILE_PIXELS = 1_000_000
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -43,17 +46,21 @@ Picture = TypeVar("Picture", Image.Image, Tensor)
 
 
 class Painter:
-    """A trained network, ready to paint.
+    """A trained network that paints pictures of any size, in its styles and their blends.
+
+    The network may be any with `ConditionalInstanceNorm2d` layers that takes (content, style) as
+    `TransformerNet.forward` does. Painting in tiles walks `TransformerNet`'s layers; any other
+    network paints every picture whole.
 
     Args:
         model: the network, and the names of its styles.
         device: ``"cpu"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU if there is one.
         precision: of the convolutions: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        band: paint in bands of so many rows (see `paint_in_tiles`); 0 never does; None does it for
-            pictures of over 4 megapixels.
+        tile: paint in tiles of this many rows (see `paint_in_tiles`); 0 never does; None does it
+            for pictures of over 4 megapixels.
 
     Raises:
-        ValueError: no such device or precision.
+        ValueError: there is no such device or precision.
     """
 
     def __init__(
@@ -61,13 +68,13 @@ class Painter:
         model: Model,
         device: str = "auto",
         precision: str = "float32",
-        band: int | None = None,
+        tile: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be {', '.join(PRECISIONS)}, not {precision!r}")
         self.precision = PRECISIONS[precision]
         self.device = find_device(device)
-        self.band = band
+        self.tile = tile
         self.style_names = model.style_names
         self.net = model.net.to(self.device, memory_format=torch.channels_last)
 
@@ -87,90 +94,80 @@ class Painter:
         """Paint.
 
         Args:
-            content: an image of Pillow's, of any mode, or RGB tensors ``[3, H, W]`` or
-                ``[B, 3, H, W]``, floating in [0, 1] or uint8.
+            content: a Pillow image of any mode, or RGB tensors ``[3, H, W]`` or ``[B, 3, H, W]``,
+                floating in [0, 1] or uint8.
             style: a style's name, or a blend such as ``{"wave": 0.3, "candy": 0.7}``; or a list of
-                those, to be painted in one batch.
+                those, painted in one batch.
             strength: from 0, the photo itself, to 1, the full style: a blend of the style's gamma
-                and beta with those that paint the photo, which training with
-                data.identity_style=true adds.
-            by_pixels: blend the pixels of photo and stylized image instead: any network can.
+                and beta with those of the identity style, which training with data.identity_style=true
+                adds.
+            by_pixels: blend the pixels of photo and stylized image instead, which works with any
+                network.
             scale: size of the strokes relative to the picture, 0.25 to 10; the look is the same at
                 every resolution. None paints the photo's pixels once, as they are.
             keep_colors: take luminance from the stylized image and chroma from the photo.
-            masks: pictures of the photo's size, each with its style, white where that belongs, grey
-                at soft edges. Where they overlap, the styles blend; `style` is for the rest.
+            masks: pictures of the photo's size, each with a style: white where the style belongs,
+                grey at soft edges. Where masks overlap, their styles blend; `style` is for the
+                remaining area.
             raw: do not normalize the weights of blends.
 
         Returns:
-            The stylized image, of content's kind, size, dtype and transparency; for a list of
+            The stylized image, of content's type, size, dtype and transparency; for a list of
             styles, a list of them.
 
         Raises:
             ValueError: no such style, content or a mask of another shape, a value out of its
-                range, or a strength without the network's identity style.
+                range, a strength without the network's identity style, or a large picture and
+                `tile` for a network that can't be painted in tiles.
         """
         self.check(strength, by_pixels, scale)
-        several = not isinstance(style, str | Mapping)
-        if several and not (isinstance(style, Sequence) and len(style)):
-            raise ValueError(f"style must be a name, a blend of names, or a list, not {style!r}")
-        styles = list(style) if several else [style]
-        if isinstance(content, Image.Image):
-            photos = pil_to_tensor(to_rgb(content))[None]
-        else:
-            photos = content if content.ndim == 4 else content[None]
-            check_photos(photos)
-        if masks and max(len(photos), len(styles)) > 1:
-            raise ValueError("masks are for one photo, with one style for what they leave")
-        if len(photos) > 1 and several:
-            raise ValueError("a list of styles is for one photo")
+        is_list = not isinstance(style, str | Mapping)
+        styles = list_of_styles(style) if is_list else [style]
+        photos = to_batch(content)
+        check_counts(len(photos), len(styles), is_list, has_masks=bool(masks))
 
-        mixes = torch.stack([self.style_mix(each, raw) for each in styles])
-        regions = torch.stack([*(self.style_mix(each, raw) for _, each in masks), *mixes])
-        by_rows = strength < 1 and not by_pixels
-        if by_rows:
-            identity_style = self.style_mix(IDENTITY_STYLE)
-            regions = torch.lerp(identity_style, regions, strength)
-        if masks:
-            net = self.net_of(regions)
-            chosen = region_map([mask for mask, _ in masks], photos.shape[-2:])
-        else:
-            net, chosen = self.net, regions
-            if ((regions != 0).sum(1) == 1).all() and (regions.sum(1) == 1).all():
-                chosen = regions.argmax(1)  # a single style's row is looked up, not computed
-            chosen = chosen.expand(max(len(photos), len(chosen)), *chosen.shape[1:])
-
-        stylized = self.paint_at_scale(net, photos.expand(len(chosen), -1, -1, -1), chosen, scale)
-        if by_rows:
-            row = identity_style.argmax().expand(len(photos))
-            reconstructed = self.paint_at_scale(self.net, photos, row, scale)
-            # Instance normalization forgets a photo's own brightness and contrast: what the
-            # reconstruction lacks is added in proportion, and so strength 0 is the photo itself.
-            stylized = combine(
-                lambda s, c, r: s + (1 - strength) * (c - r), stylized, photos, reconstructed
-            )
-        elif strength < 1:
-            stylized = combine(lambda s, c: torch.lerp(c, s, strength), stylized, photos)
+        net, choice = self.choose(
+            styles, masks, 1.0 if by_pixels else strength, raw, photos.shape[-2:]
+        )
+        count = max(len(photos), len(choice))
+        stylized = self.paint_at_scale(
+            net, photos.expand(count, -1, -1, -1), choice.expand(count, *choice.shape[1:]), scale
+        )
+        if strength < 1:
+            if by_pixels:
+                stylized = combine(
+                    lambda painted, photo: torch.lerp(photo, painted, strength), stylized, photos
+                )
+            else:
+                stylized = self.restore_photo(stylized, photos, strength, scale)
         if keep_colors:
-            # The same added to red, green and blue changes luminance alone.
-            stylized = combine(lambda s, c: c + luminance(s - c), stylized, photos)
+            stylized = with_chroma(stylized, photos)
+        pictures = to_pictures(stylized, content, is_list)
+        return pictures if is_list else pictures[0]
 
-        if isinstance(content, Image.Image):
-            pictures = [to_pil_image(each) for each in stylized]
-            if content.has_transparency_data:
-                alpha = content.convert("RGBA").getchannel("A")
-                for picture in pictures:
-                    picture.putalpha(alpha)
-        elif content.ndim == 3:
-            pictures = list(stylized)
-        elif several:
-            pictures = list(stylized.split(1))
-        else:
-            return stylized
-        return pictures if several else pictures[0]
+    def check(self, strength: float, by_pixels: bool, scale: float | None) -> None:
+        """Raises ValueError for a value out of its range, or a strength without identity style."""
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must be from 0 to 1, not {strength:g}")
+        if scale is not None and not SCALES[0] <= scale <= SCALES[1]:
+            raise ValueError(f"scale must be from {SCALES[0]:g} to {SCALES[1]:g}, not {scale:g}")
+        if strength < 1 and not by_pixels and IDENTITY_STYLE not in self.style_names:
+            raise ValueError(
+                "this network has no identity style for strength to blend with. Add it in minutes: "
+                "polystyle-train experiment=add_styles model_file=MODEL data.content_dir=PHOTOS "
+                "data.style_dir=null data.identity_style=true; or blend pixels: --strength-by pixels "
+                "(in Python, by_pixels=True)"
+            )
 
     def style_mix(self, style: Style, raw: bool = False) -> Tensor:
-        """A blend's weights in the order of the network's styles, ``[N]`` float32, with sum 1.
+        """A blend's weights in the order of the network's styles.
+
+        Args:
+            style: a style's name, or weights by name.
+            raw: take the weights as they are: they may be negative and add up to anything.
+
+        Returns:
+            ``[N]`` float32; unless raw, none is negative and their sum is 1.
 
         Raises:
             ValueError: no such style, or weights that can't be normalized; names the style.
@@ -182,11 +179,11 @@ class Painter:
             )
         mix = torch.zeros(len(self.style_names))
         for name, weight in weights.items():
-            shown = f"the weight of {sanitized(name)}"
+            subject = f"the weight of {sanitized(name)}"
             if not (isinstance(weight, Real | Tensor) and abs(weight) <= MAX_WEIGHT):
-                raise ValueError(f"{shown} must be a number up to {MAX_WEIGHT}, not {weight}")
+                raise ValueError(f"{subject} must be a number up to {MAX_WEIGHT}, not {weight}")
             if weight < 0 and not raw:
-                raise ValueError(f"{shown} is negative: raw weights may be")
+                raise ValueError(f"{subject} is negative: only raw weights may be")
             mix[find_style(name, self.style_names)] = weight
         if raw:
             return mix
@@ -194,86 +191,164 @@ class Painter:
             raise ValueError(f"the weights of {', '.join(map(sanitized, weights))} are all 0")
         return mix / mix.sum()
 
-    def check(self, strength: float, by_pixels: bool, scale: float | None) -> None:
-        """Raises ValueError for a value out of its range, or a strength that can't be had."""
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength must be from 0 to 1, not {strength:g}")
-        if scale is not None and not SCALES[0] <= scale <= SCALES[1]:
-            raise ValueError(f"scale must be from {SCALES[0]:g} to {SCALES[1]:g}, not {scale:g}")
-        if strength < 1 and not by_pixels and IDENTITY_STYLE not in self.style_names:
-            raise ValueError(
-                "this network has no identity style for strength to blend with. Add it in minutes: "
-                "polystyle-train experiment=add_styles model_file=MODEL data.content_dir=PHOTOS "
-                "data.style_dir=null data.identity_style=true; or blend pixels: "
-                "--strength-by pixels"
-            )
+    def choose(
+        self,
+        styles: Sequence[Style],
+        masks: Sequence[tuple[Image.Image, Style]],
+        strength: float,
+        raw: bool,
+        size: torch.Size,
+    ) -> tuple[nn.Module, Tensor]:
+        """The network to paint with, and the style to hand to it.
 
-    def net_of(self, mixes: Tensor) -> TransformerNet:
-        """The network with those blends, ``[M, N]``, as its styles."""
+        Args:
+            styles: S styles; with masks, the one of the remaining area.
+            masks: M - 1 masks of the photo's size, each with its style.
+            strength: the styles' share in a blend with the identity style.
+            raw: do not normalize the weights of blends.
+            size: the photo's height and width.
+
+        Returns:
+            The painter's network and an index ``[S]`` or a mix ``[S, N]``; for masks, a network
+            whose rows are the M styles, and a map ``[1, M, H, W]``.
+
+        Raises:
+            ValueError: no such style, or a mask of another size.
+        """
+        mixes = torch.stack(
+            [self.style_mix(style, raw) for style in (*(style for _, style in masks), *styles)]
+        )
+        if strength < 1:
+            mixes = torch.lerp(self.style_mix(IDENTITY_STYLE), mixes, strength)
+        if masks:
+            return self.net_of(mixes), region_map([mask for mask, _ in masks], size)
+        are_single = ((mixes != 0).sum(1) == 1).all() and (mixes.sum(1) == 1).all()
+        # The row of a single style is looked up, not computed, so that no rounding touches it.
+        return self.net, mixes.argmax(1) if are_single else mixes
+
+    def net_of(self, mixes: Tensor) -> nn.Module:
+        """The network with blends ``[M, N]`` as its styles."""
         mixes = mixes.to(self.device)
         return with_rows(
             self.net, {name: mixes @ table for name, table in rows_of(self.net).items()}
         )
 
-    def paint_at_scale(
-        self, net: TransformerNet, photos: Tensor, style: Tensor, scale: float | None
+    def restore_photo(
+        self, stylized: Tensor, photos: Tensor, strength: float, scale: float | None
     ) -> Tensor:
-        """Strokes of one size relative to the picture, with the detail of the photo's pixels."""
+        """Add what the identity style loses of the photo, in proportion to 1 - strength.
+
+        Instance normalization forgets a photo's brightness and contrast, so that the identity style
+        reconstructs the photo only roughly. With its error added, strength 0 is the photo itself.
+        """
+        identity = torch.tensor(self.style_names.index(IDENTITY_STYLE)).expand(len(photos))
+        reconstructed = self.paint_at_scale(self.net, photos, identity, scale)
+        return combine(
+            lambda painted, photo, copy: painted + (1 - strength) * (photo - copy),
+            stylized,
+            photos,
+            reconstructed,
+        )
+
+    def paint_at_scale(
+        self, net: nn.Module, photos: Tensor, style: Tensor, scale: float | None
+    ) -> Tensor:
+        """Strokes of one size relative to the picture, with the detail of the photo's pixels.
+
+        Args:
+            net: the network.
+            photos: ``[B, 3, H, W]``, floating in [0, 1] or uint8.
+            style: index ``[B]``, mix ``[B, N]`` or map ``[B, N, H, W]``.
+            scale: size of the strokes; None paints the photo's pixels as they are.
+
+        Returns:
+            ``[B, 3, H, W]``, of the photos' dtype.
+        """
         height, width = photos.shape[-2:]
         if scale is None:
             return self.paint(net, photos, style)
         factor = math.sqrt(STROKE_PIXELS / (height * width)) / scale
         small = [max(MIN_SIDE, round(side * factor)) for side in (height, width)]
-        its = style
+        small_style = style
         if style.ndim == 4:
-            # A map of another size would be stretched over what the network pads the photo with.
-            its = F.interpolate(style, small, mode="bilinear", antialias=True)
-        coarse = resized(self.paint(net, resized(photos, small), its), [height, width])
+            # The network would stretch a map of another size over the rows and columns that it
+            # pads the photo with.
+            small_style = F.interpolate(style, small, mode="bilinear", antialias=True)
+        strokes = self.paint(net, resized(photos, small), small_style)
+        coarse = resized(strokes, [height, width])
         if factor >= 1 or min(height, width) < MIN_SIDE:
             return coarse
-        # The strokes, enlarged, are blurred. What they lack is painted at the photo's own size: of
-        # that picture, what enlarging would have lost.
+        # The enlarged strokes are blurred. The detail that they lack is what enlarging takes away
+        # from a picture painted at the photo's own size.
         fine = self.paint(net, photos, style)
-        lost = resized(resized(fine, small), [height, width])
-        return combine(lambda c, f, b: c + f - b, coarse, fine, lost)
+        blurred = resized(resized(fine, small), [height, width])
+        return combine(lambda coarse, fine, blurred: coarse + fine - blurred, coarse, fine, blurred)
 
-    def paint(self, net: TransformerNet, photos: Tensor, style: Tensor) -> Tensor:
-        """What the network paints, whole in chunks that fit memory, or in bands: ``[B, 3, H, W]``,
-        of the photos' dtype, on their device."""
-        pixels = photos.shape[-2] * photos.shape[-1]
-        style = style.to(self.device)
-        painted = []
-        mixed = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=mixed):
-            if self.band == 0 or (self.band is None and pixels <= WHOLE_PIXELS):
-                size = max(1, WHOLE_PIXELS // pixels)
-                for some, its in zip(photos.split(size), style.split(size), strict=True):
-                    x = to_unit(some.to(self.device))
-                    x = x.contiguous(memory_format=torch.channels_last)
-                    painted.append(from_unit(net(x, its), photos))
-            else:
-                bar = "{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]"
-                for number in range(len(photos)):
-                    one = slice(number, number + 1)
-                    with tqdm(
-                        total=pixels / 1e6, unit=" MP", bar_format=bar, leave=False, disable=None
-                    ) as progress:
+    def paint(self, net: nn.Module, photos: Tensor, style: Tensor) -> Tensor:
+        """What the network paints, of the photos' shape ``[B, 3, H, W]``, dtype and device."""
+        paint = self.paint_tiled if self.needs_tiles(photos) else self.paint_whole
+        is_mixed = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=is_mixed):
+            chunks = list(paint(net, photos, style.to(self.device)))
+        return torch.cat(chunks)
 
-                        def tell(share: float) -> None:
-                            # The shares add up to 1 but for rounding, of which tqdm would complain.
-                            left = progress.total - progress.n
-                            progress.update(min(share * pixels / 1e6, left))
+    def needs_tiles(self, photos: Tensor) -> bool:
+        """Whether photos ``[B, 3, H, W]`` are painted in tiles.
 
-                        rows = self.band or max(1, BAND_PIXELS // photos.shape[-1])
-                        painted.append(paint_in_tiles(net, photos[one], style[one], rows, tell))
-        return torch.cat(painted)
+        Raises:
+            ValueError: the photos are large and tiles are asked for, but the network has none.
+        """
+        is_large = photos.shape[-2] * photos.shape[-1] > WHOLE_PIXELS
+        if type(self.net) is TransformerNet:  # a subclass may have another forward
+            return is_large if self.tile is None else self.tile > 0
+        if is_large and self.tile:
+            raise ValueError(
+                f"tile is for a TransformerNet: a {type(self.net).__name__} paints every picture "
+                "whole"
+            )
+        return False
+
+    def paint_whole(self, net: nn.Module, photos: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """Paint photos whole, in chunks that fit memory."""
+        size = max(1, WHOLE_PIXELS // (photos.shape[-2] * photos.shape[-1]))
+        for chunk, styles in zip(photos.split(size), style.split(size), strict=True):
+            content = to_unit(chunk.to(self.device))
+            content = content.contiguous(memory_format=torch.channels_last)
+            yield from_unit(net(content, styles), photos)
+
+    def paint_tiled(self, net: TransformerNet, photos: Tensor, style: Tensor) -> Iterator[Tensor]:
+        """Paint photos in tiles, one photo after the other."""
+        height, width = photos.shape[-2:]
+        tile = self.tile or max(1, TILE_PIXELS // width)
+        for photo, styles in zip(photos.split(1), style.split(1), strict=True):
+            with megapixel_bar(height * width) as update:
+                painted = paint_in_tiles(net, photo, styles, tile, update)
+            yield painted
+
+
+@contextmanager
+def megapixel_bar(pixels: int) -> Iterator[Callable[[float], None]]:
+    """A progress bar for a large picture.
+
+    Yields:
+        A function to call with the share of the work that was done since its last call.
+    """
+    total = pixels / 1e6
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(total=total, unit=" MP", bar_format=layout, leave=False, disable=None) as progress:
+
+        def update(share: float) -> None:
+            # Rounded shares may add up to a little over 1, and tqdm warns of more than its total.
+            progress.update(min(share * total, progress.total - progress.n))
+
+        yield update
 
 
 def find_device(name: str) -> torch.device:
     """The device of that name; for ``"auto"`` the best there is.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such device.
     """
     if name == "auto":
         name = (
@@ -286,30 +361,70 @@ def find_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ImportError) as error:
-        # torch has one kind of error for a name it doesn't know, and others for one not built in.
+        # torch raises one type of error for an unknown name, and others for a device that it was
+        # built without.
         raise ValueError(f"there is no device {name!r} here") from error
 
 
-def check_photos(photos: Tensor) -> None:
-    """Raises ValueError for what is no RGB images ``[B, 3, H, W]``, floating or uint8, or has
-    numbers that are infinite or NaN."""
+def list_of_styles(styles: Sequence[Style]) -> list[Style]:
+    """Raises ValueError for what is no list of styles, or an empty one."""
+    if not (isinstance(styles, Sequence) and len(styles)):
+        raise ValueError(f"style must be a name, a blend of names, or a list, not {styles!r}")
+    return list(styles)
+
+
+def to_batch(content: Image.Image | Tensor) -> Tensor:
+    """Content as a batch ``[B, 3, H, W]``: uint8 for a Pillow image, else of its own dtype.
+
+    Raises:
+        ValueError: a tensor of another shape or dtype, or with infinite or NaN values.
+    """
+    if isinstance(content, Image.Image):
+        return pil_to_tensor(to_rgb(content))[None]
+    photos = content if content.ndim == 4 else content[None]
     if photos.ndim != 4 or photos.shape[1] != 3 or not photos.numel():
         raise ValueError(f"content must be [3, H, W] or [B, 3, H, W], not {list(photos.shape)}")
     if not (photos.is_floating_point() or photos.dtype == torch.uint8):
         raise ValueError(f"content must be floating or uint8, not {photos.dtype}")
     if photos.is_floating_point() and not photos.isfinite().all():
         raise ValueError("content has numbers that are infinite or NaN")
+    return photos
+
+
+def check_counts(num_photos: int, num_styles: int, is_list: bool, has_masks: bool) -> None:
+    """Raises ValueError for several photos with several styles, or several of either with masks."""
+    if has_masks and max(num_photos, num_styles) > 1:
+        raise ValueError("masks are for one photo, with one style for the remaining area")
+    if num_photos > 1 and is_list:
+        raise ValueError("a list of styles is for one photo")
+
+
+def to_pictures(
+    stylized: Tensor, content: Image.Image | Tensor, is_list: bool
+) -> list[Image.Image] | list[Tensor]:
+    """Stylized images ``[B, 3, H, W]`` in content's type and shape, one for each style."""
+    if isinstance(content, Image.Image):
+        pictures = [to_pil_image(image) for image in stylized]
+        if content.has_transparency_data:
+            alpha = content.convert("RGBA").getchannel("A")
+            for picture in pictures:
+                picture.putalpha(alpha)
+        return pictures
+    if content.ndim == 3:
+        return list(stylized)
+    return list(stylized.split(1)) if is_list else [stylized]
 
 
 def region_map(masks: Sequence[Image.Image], size: Sequence[int]) -> Tensor:
-    """How much of each mask's style, and of the rest's, belongs to each pixel.
+    """The share of each mask's style, and of the remaining area's, in every pixel.
 
     Args:
-        masks: greys; white is 1.
+        masks: pictures; in grey, white is 1.
         size: the photo's height and width.
 
     Returns:
-        ``[1, len(masks) + 1, H, W]``, which add up to 1 at every pixel; the last is the rest.
+        ``[1, len(masks) + 1, H, W]`` float32, which adds up to 1 at every pixel; the last share is
+        that of the remaining area.
 
     Raises:
         ValueError: a mask of another size.
@@ -321,14 +436,14 @@ def region_map(masks: Sequence[Image.Image], size: Sequence[int]) -> Tensor:
                 f"a mask is {mask.width} x {mask.height} pixels, and the photo {width} x {height}: "
                 "make them one size"
             )
-    weights = torch.stack([pil_to_tensor(grey(mask))[0] for mask in masks]) / 255
-    weights = weights / weights.sum(0).clamp_min(1)
-    rest = (1 - weights.sum(0)).clamp_min(0)
-    return torch.cat([weights, rest[None]])[None]
+    shares = torch.stack([pil_to_tensor(grey(mask))[0] for mask in masks]) / 255
+    shares = shares / shares.sum(0).clamp_min(1)
+    rest = (1 - shares.sum(0)).clamp_min(0)
+    return torch.cat([shares, rest[None]])[None]
 
 
 def grey(mask: Image.Image) -> Image.Image:
-    """A mask in 8-bit grey; what is transparent is black, as if nothing were drawn there."""
+    """A mask in 8-bit grey. Transparent pixels are black, as if nothing were drawn there."""
     if mask.has_transparency_data:
         mask = mask.convert("RGBA")
         mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask)
@@ -336,10 +451,22 @@ def grey(mask: Image.Image) -> Image.Image:
 
 
 def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    if list(size) == [1, 1]:  # of bytes in any other order torch 2.15 makes an error
+    """Images ``[..., H, W]``, floating in [0, 1] or uint8, resized bicubically, antialiased."""
+    if list(size) == [1, 1]:
+        # torch 2.15 raises an error for uint8 images in any other memory format.
         images = images.contiguous(memory_format=torch.channels_last)
     images = resize(images, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
     return images.clamp(0, 1) if images.is_floating_point() else images
+
+
+def with_chroma(stylized: Tensor, photos: Tensor) -> Tensor:
+    """The luminance of the stylized images with the chroma of the photos."""
+    # Adding one number to red, green and blue changes the luminance alone.
+    return combine(
+        lambda painted, photo: photo + luminance(painted - photo),
+        stylized,
+        photos,
+    )
 
 
 def luminance(images: Tensor) -> Tensor:
@@ -348,18 +475,29 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def to_unit(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1]."""
     return images.float() if images.is_floating_point() else images / 255
 
 
 def from_unit(images: Tensor, like: Tensor) -> Tensor:
+    """Images in [0, 1], clipped, in another tensor's dtype and on its device."""
     images = images.float().clamp(0, 1)
     return (images if like.is_floating_point() else images.mul(255).round()).to(like)
 
 
 def combine(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """A function of images in [0, 1], some rows at a time: as floats a large photo needs four times
-    the memory."""
+    """A function of images, computed in float32 for 256 rows at a time.
+
+    A large photo needs four times its memory as float32.
+
+    Args:
+        function: takes and returns float32 images in [0, 1]; the result is clipped.
+        images: ``[B, 3, H, W]``, floating in [0, 1] or uint8.
+
+    Returns:
+        Images of the first images' dtype, on their device.
+    """
     results = []
-    for rows in zip(*(each.split(256, dim=-2) for each in images), strict=True):
+    for rows in zip(*(image.split(256, dim=-2) for image in images), strict=True):
         results.append(from_unit(function(*map(to_unit, rows)), images[0]))
     return torch.cat(results, dim=-2)

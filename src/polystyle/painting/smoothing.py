@@ -1,4 +1,4 @@
-"""Instance statistics averaged over the frames of a video, so that paintings don't flicker."""
+"""Instance statistics averaged over the frames of a video, which reduces flicker."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class RunningStatistics:
 
     def __init__(self, momentum: float) -> None:
         self.momentum = momentum
-        # By layer and number of the pass; the size of what they are of, mean and variance.
+        # By layer and number of the pass: the shape of its input, mean and variance.
         self.running: dict[tuple[nn.Module, int], tuple[torch.Size, Tensor, Tensor]] = {}
         self.passes: Counter[nn.Module] = Counter()
 
@@ -31,7 +31,17 @@ class RunningStatistics:
     def update(
         self, layer: nn.Module, statistics: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        mean, variance = (each.detach() for each in statistics(x))
+        """A layer's averaged mean and variance, with those of its input x included.
+
+        Args:
+            layer: the layer.
+            statistics: the layer's own method.
+            x: its input ``[B, C, H, W]``.
+
+        Returns:
+            Two tensors ``[B, C, 1, 1]``.
+        """
+        mean, variance = (statistic.detach() for statistic in statistics(x))
         key = layer, self.passes[layer]
         self.passes[layer] += 1
         if key in self.running and self.running[key][0] == x.shape:
@@ -44,23 +54,22 @@ class RunningStatistics:
 
 @contextmanager
 def smoothed_statistics(net: nn.Module, momentum: float) -> Iterator[RunningStatistics]:
-    """Within it, all conditional instance normalizations but the first average their statistics
-    over frames.
+    """Within the block, all CIN layers but the first average their statistics over frames.
 
     ``running = momentum * running + (1 - momentum) * frame's``, for the mean and the variance of
-    each channel of each image; the first frame has its own. Where a frame takes several passes
-    through the network, each is averaged with the same one of the frames before. Images of another
-    number or size start anew.
+    each channel of each image; the first frame's average is its own. Where a frame takes several
+    passes through the network, each pass is averaged with the same pass of earlier frames. Images
+    of another number or size start a new average.
 
-    The first layer's own statistics cancel every change of exposure, which averaging would let
-    through: as flicker, and as a lag after a change of light.
+    The first layer keeps its own statistics. They cancel every change of exposure, which an average
+    would let through: as flicker, and as a lag after a change of light.
 
     Args:
         net: a network with `ConditionalInstanceNorm2d` layers.
         momentum: in [0, 1). 0 changes nothing, bit for bit; m averages over 1 / (1 - m) frames.
 
     Yields:
-        An object to tell of each `next_frame`, and to `reset` where a new scene begins.
+        The averages: call `next_frame` before each frame, and `reset` where a new scene begins.
 
     Raises:
         ValueError: momentum is not in [0, 1).
@@ -68,11 +77,11 @@ def smoothed_statistics(net: nn.Module, momentum: float) -> Iterator[RunningStat
     if not 0 <= momentum < 1:
         raise ValueError(f"the statistics' momentum must be at least 0 and under 1, not {momentum}")
     running = RunningStatistics(momentum)
-    _, *layers = [each for each in net.modules() if isinstance(each, ConditionalInstanceNorm2d)]
+    layers = [layer for layer in net.modules() if isinstance(layer, ConditionalInstanceNorm2d)][1:]
     for layer in layers:
         layer.statistics = partial(running.update, layer, layer.statistics)
     try:
         yield running
     finally:
         for layer in layers:
-            del layer.statistics  # which bares the class's own
+            del layer.statistics  # the attribute, which hides the class's method

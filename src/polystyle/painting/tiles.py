@@ -1,4 +1,4 @@
-"""Photos too large for memory, painted band by band with one set of instance statistics."""
+"""Photos too large for memory, painted in tiles with one set of instance statistics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,8 +12,8 @@ from polystyle.networks.transformer_net import STRIDE, ConvNorm, TransformerNet
 # Gives rows of a map: (first, end) -> [1, C, end - first, W].
 Rows = Callable[[int, int], Tensor]
 
-# The maps that are kept between layers: 3.2 GB at 100 megapixels. Rounding them to float16 moves
-# what a trained network paints by a hundredth of a level on average, and by 0.2 at most.
+# The dtype of the maps kept between layers: 3.2 GB at 100 megapixels. Rounding them to float16
+# changes what a trained network paints by 0.01 levels of 255 on average, and by 0.2 at most.
 KEPT = torch.float16
 
 
@@ -22,21 +22,21 @@ def paint_in_tiles(
     net: TransformerNet,
     content: Tensor,
     style: Tensor,
-    band: int,
+    tile: int,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Tensor:
-    """What the network paints, in memory for one band and for two maps of a quarter of the size.
+    """What the network paints, in memory for one tile and for two maps of a quarter of the size.
 
-    A band is as wide as the picture. The network is walked layer by layer, each over all bands,
-    since a layer normalizes with the mean and variance of the whole picture. So there are no seams,
-    and nothing differs from what the network paints at once, but for rounding (see `KEPT`). Maps of
-    full and half size are computed again rather than kept: that is half as much work again.
+    A tile is a band of rows as wide as the picture. A layer normalizes with the mean and variance
+    of the whole picture; so the network is walked layer by layer, each over all tiles. There are no
+    seams, and only rounding (see `KEPT`) differs from painting the picture whole. Maps of full and
+    half size are computed again rather than kept, which adds half as much work.
 
     Args:
         net: the network.
         content: ``[1, 3, H, W]``, uint8 or floating in [0, 1], on any device.
         style: index ``[1]``, mix ``[1, N]`` or map ``[1, N, h, w]``, on the network's device.
-        band: rows of the picture in a band.
+        tile: rows of the picture in a tile, at least 1.
         progress: called with the share of the work that was done since its last call.
 
     Returns:
@@ -46,114 +46,158 @@ def paint_in_tiles(
         ValueError: content of another shape, or too small.
     """
     net.check_content(content)
-    return Tiles(net, content, style, band, progress).paint()
+    return Tiles(net, content, style, tile, progress).paint()
 
 
 class Tiles:
-    """One picture's way through `paint_in_tiles`."""
+    """The state of one `paint_in_tiles`; see there for the arguments."""
 
     def __init__(
         self,
         net: TransformerNet,
         content: Tensor,
         style: Tensor,
-        band: int,
+        tile: int,
         progress: Callable[[float], None],
     ) -> None:
         self.net = net
         self.content = content
-        self.band = band
+        self.tile = tile
         self.progress = progress
         self.weight = net.paint.conv.weight  # for its device and dtype
         self.height, self.width = (-(-side // STRIDE) * STRIDE for side in content.shape[-2:])
         self.statistics: dict[ConvNorm, tuple[Tensor, Tensor]] = {}
+        self.down, self.up = list(net.down), [*net.up, net.paint]
+        self.residual = [layer for block in net.residual for layer in (block.first, block.second)]
+        self.heights = self.layer_heights()
+        self.work = self.total_work()
+        self.styles = self.style_by_height(style)
 
-        down, up = list(net.down), [*net.up, net.paint]
-        residual = [layer for block in net.residual for layer in (block.first, block.second)]
-        self.heights: dict[ConvNorm, tuple[int, int]] = {}  # of a layer's input and output
+    def layer_heights(self) -> dict[ConvNorm, tuple[int, int]]:
+        """The heights of each layer's input and output."""
+        heights = {}
         height = self.height
-        for layer in (*down, *residual, *up):
-            after = height * layer.upsample // layer.conv.stride[0]
-            self.heights[layer] = (height, after)
-            height = after
-        # What each pass over the picture computes.
-        passes = [layers[:end] for layers in (down, up) for end in range(1, len(layers) + 1)]
-        passes += [[layer] for layer in residual]
-        self.work = sum(self.cost(layers) for layers in passes)
+        for layer in (*self.down, *self.residual, *self.up):
+            output_height = height * layer.upsample // layer.conv.stride[0]
+            heights[layer] = (height, output_height)
+            height = output_height
+        return heights
 
-        self.styles = {height: style for _, height in self.heights.values()}
-        if style.ndim == 4:
-            style = net.pad_map(style, content.shape[-2:])
-            for height in self.styles:
-                size = (height, self.width * height // self.height)
-                self.styles[height] = F.interpolate(
-                    style, size=size, mode="bilinear", antialias=True
-                )
+    def total_work(self) -> int:
+        """The cost of all passes over the picture.
+
+        The way down and the way up are computed again from their beginning for each of their
+        layers; each residual layer is one pass.
+        """
+        passes = [
+            layers[:end] for layers in (self.down, self.up) for end in range(1, len(layers) + 1)
+        ]
+        passes += [[layer] for layer in self.residual]
+        return sum(self.cost(layers) for layers in passes)
+
+    def style_by_height(self, style: Tensor) -> dict[int, Tensor]:
+        """The style for maps of each height: itself, or a map of styles resampled to their size."""
+        heights = {height for _, height in self.heights.values()}
+        if style.ndim != 4:
+            return dict.fromkeys(heights, style)
+        style = self.net.pad_map(style, self.content.shape[-2:])
+        return {
+            height: F.interpolate(
+                style, size=(height, self.map_width(height)), mode="bilinear", antialias=True
+            )
+            for height in heights
+        }
 
     def paint(self) -> Tensor:
-        down, up = list(self.net.down), [*self.net.up, self.net.paint]
-        x, between = self.empty_map(down[-1]), self.empty_map(down[-1])
-        self.walk(down, self.content_rows, keep=x)
-        for first, end in self.bands(x.shape[2]):
-            x[:, :, first:end] = F.relu(self.normalize(down[-1], self.kept(x), first, end))
-        for block in self.net.residual:
-            self.walk([block.first], self.kept(x), keep=between)
-            self.walk([block.second], self.activated(block.first, self.kept(between)), keep=between)
-            for first, end in self.bands(x.shape[2]):
-                x[:, :, first:end] += self.normalize(
-                    block.second, self.kept(between), first, end
-                ).to(x)
-        del between
-        painted = self.empty_map(up[-1])
-        self.walk(up, self.kept(x), keep=painted)
+        x = self.paint_down()
+        self.add_residuals(x)
+        painted = self.empty_map(self.up[-1])
+        self.walk(self.up, self.rows_of_map(x), keep=painted)
         del x
+        return self.to_picture(painted)
 
+    def paint_down(self) -> Tensor:
+        """What the residual blocks start from: a map of a quarter of the size."""
+        last = self.down[-1]
+        x = self.empty_map(last)
+        self.walk(self.down, self.content_rows, keep=x)
+        for first, end in self.tiles(x.shape[2]):
+            x[:, :, first:end] = F.relu(self.normalize(last, self.rows_of_map(x), first, end))
+        return x
+
+    def add_residuals(self, x: Tensor) -> None:
+        """Apply the residual blocks to a map, in place."""
+        between = self.empty_map(self.down[-1])
+        rows = self.rows_of_map(between)
+        for block in self.net.residual:
+            self.walk([block.first], self.rows_of_map(x), keep=between)
+            self.walk([block.second], self.activated(block.first, rows), keep=between)
+            for first, end in self.tiles(x.shape[2]):
+                x[:, :, first:end] += self.normalize(block.second, rows, first, end).to(x)
+
+    def to_picture(self, painted: Tensor) -> Tensor:
+        """The picture, of content's dtype and device, from what the last convolution gives."""
         stylized = torch.empty_like(self.content)
         height, width = stylized.shape[-2:]
-        for first, end in self.bands(height):
-            rows = torch.sigmoid(self.normalize(up[-1], self.kept(painted), first, end))
+        for first, end in self.tiles(height):
+            normalized = self.normalize(self.up[-1], self.rows_of_map(painted), first, end)
+            rows = torch.sigmoid(normalized)
             if not stylized.is_floating_point():
                 rows = rows.mul(255).round()
             stylized[:, :, first:end] = rows[..., :width].to(stylized)
         return stylized
 
     def walk(self, layers: Sequence[ConvNorm], source: Rows, keep: Tensor) -> None:
-        """Measure each layer's statistics in turn; what the last one's convolution gives is kept.
+        """Measure the statistics of each layer in turn, and keep the last convolution's output.
 
-        `keep` may be the map that source reads: a band is written after the next one was read.
+        Args:
+            layers: consecutive layers.
+            source: the rows that the first layer reads.
+            keep: the map to write to. It may be the map that source reads: a tile is written after
+                the next one is read.
         """
         for number, layer in enumerate(layers, start=1):
             convolved = partial(self.convolve, layer, source)
             work = self.cost(layers[:number]) / self.work
-            count, mean, squares, pending = 0, 0.0, 0.0, None
-            height = self.heights[layer][1]
-            for first, end in self.bands(height):
-                rows = convolved(first, end)
-                # Tiles are merged as Chan, Golub & LeVeque 1983 do it, in float64 on the CPU: MPS
-                # has none.
-                band_mean, band_variance = (
-                    each.cpu().double() for each in layer.norm.statistics(rows)
-                )
-                size = rows.shape[2] * rows.shape[3]
-                shift = band_mean - mean
-                squares += size * (band_variance + shift**2 * count / (count + size))
-                mean += shift * size / (count + size)
-                count += size
-                if number == len(layers):
-                    if pending:
-                        keep[:, :, slice(*pending[:2])] = pending[2]
-                    pending = (first, end, rows.to(keep))
-                self.progress(work * (end - first) / height)
-            if pending:
-                keep[:, :, slice(*pending[:2])] = pending[2]
-            self.statistics[layer] = (mean.to(self.weight), (squares / count).to(self.weight))
+            self.measure(layer, convolved, work, keep if number == len(layers) else None)
             source = self.activated(layer, convolved)
 
+    def measure(self, layer: ConvNorm, convolved: Rows, work: float, keep: Tensor | None) -> None:
+        """Measure one layer's statistics over all tiles.
+
+        Args:
+            layer: the layer.
+            convolved: the output of its convolution.
+            work: the share of the whole work that computing the output is.
+            keep: a map to keep the output in.
+        """
+        count, mean, squares, pending = 0, 0.0, 0.0, None
+        height = self.heights[layer][1]
+        for first, end in self.tiles(height):
+            rows = convolved(first, end)
+            # The tiles' statistics are merged as in Chan, Golub & LeVeque 1983, in float64 on the
+            # CPU, because MPS has no float64.
+            tile_mean, tile_variance = (
+                statistic.cpu().double() for statistic in layer.norm.statistics(rows)
+            )
+            size = rows.shape[2] * rows.shape[3]
+            shift = tile_mean - mean
+            squares += size * (tile_variance + shift**2 * count / (count + size))
+            mean += shift * size / (count + size)
+            count += size
+            if keep is not None:
+                if pending:
+                    keep[:, :, slice(*pending[:2])] = pending[2]
+                pending = (first, end, rows.to(keep))
+            self.progress(work * (end - first) / height)
+        if pending:
+            keep[:, :, slice(*pending[:2])] = pending[2]
+        self.statistics[layer] = (mean.to(self.weight), (squares / count).to(self.weight))
+
     def convolve(self, layer: ConvNorm, source: Rows, first: int, end: int) -> Tensor:
-        """Rows of what the layer's convolution makes of source, reflected beyond its edges."""
-        kernel, stride, pad = (
-            each[0] for each in (layer.conv.kernel_size, layer.conv.stride, layer.conv.padding)
-        )
+        """Rows of the layer's convolution of source, which is reflected beyond its edges."""
+        conv = layer.conv
+        kernel, stride, pad = conv.kernel_size[0], conv.stride[0], conv.padding[0]
         rows = torch.arange(first * stride - pad, (end - 1) * stride - pad + kernel)
         last = self.heights[layer][0] * layer.upsample - 1
         rows = last - (last - rows.abs()).abs()
@@ -163,9 +207,10 @@ class Tiles:
         x = x[:, :, (rows - low).to(x.device)]
         x = x.repeat_interleave(layer.upsample, dim=3)
         x = F.pad(x, (pad, pad, 0, 0), mode="reflect")
-        return F.conv2d(x, layer.conv.weight, stride=stride)
+        return F.conv2d(x, conv.weight, stride=stride)
 
     def normalize(self, layer: ConvNorm, convolved: Rows, first: int, end: int) -> Tensor:
+        """Rows of the layer's output, before its ReLU; its statistics must be measured."""
         style = self.styles[self.heights[layer][1]]
         if style.ndim == 4:
             style = style[:, :, first:end]
@@ -183,21 +228,25 @@ class Tiles:
             x = x / 255
         return F.pad(x, (0, self.width - width, 0, 0), mode="reflect")
 
-    def kept(self, features: Tensor) -> Rows:
+    def rows_of_map(self, features: Tensor) -> Rows:
+        """Rows of a kept map, in the network's dtype and on its device."""
         return lambda first, end: features[:, :, first:end].to(self.weight)
 
     def empty_map(self, layer: ConvNorm) -> Tensor:
-        """Memory for a layer's map, on the CPU, which has more of it."""
+        """Memory for a layer's output: on the CPU, which has more of it."""
         height = self.heights[layer][1]
-        width = self.width * height // self.height
-        return torch.empty(1, layer.conv.out_channels, height, width, dtype=KEPT)
+        return torch.empty(1, layer.conv.out_channels, height, self.map_width(height), dtype=KEPT)
 
-    def bands(self, height: int) -> Iterator[tuple[int, int]]:
-        """The bands of a map of that height: first row, and the row after the last."""
-        rows = max(1, self.band * height // self.height)
+    def map_width(self, height: int) -> int:
+        """The width of maps of that height."""
+        return self.width * height // self.height
+
+    def tiles(self, height: int) -> Iterator[tuple[int, int]]:
+        """The tiles of a map of that height: first row, and the row after the last."""
+        rows = max(1, self.tile * height // self.height)
         for first in range(0, height, rows):
             yield first, min(first + rows, height)
 
     def cost(self, layers: Sequence[ConvNorm]) -> int:
-        """Of computing the layers once over the picture; in no unit."""
-        return sum(each.conv.weight.numel() * self.heights[each][1] ** 2 for each in layers)
+        """The cost of computing the layers once over the picture, in arbitrary units."""
+        return sum(layer.conv.weight.numel() * self.heights[layer][1] ** 2 for layer in layers)

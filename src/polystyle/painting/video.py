@@ -1,4 +1,4 @@
-"""Videos, painted frame by frame: their sound and timing kept, their statistics smoothed."""
+"""Videos, painted frame by frame, with their sound and timing."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ try:
     import av
     from av.codec.context import Flags
     from av.stream import Disposition
-except ImportError:  # an extra, that only videos need
+except ImportError:  # an optional dependency, which only videos need
     av = None
 
-# What can be written, by suffix: the container, the encoder, and a quality at which the eye sees no
-# difference from the painted frames. With B-frames (bf), an .mp4 of variable frame rate would tell
-# a wrong end.
+# What can be written, by suffix: the container, the encoder, and a quality at which no difference
+# from the painted frames is visible. With B-frames (bf), an .mp4 of variable frame rate would
+# declare a wrong duration.
 H264 = ("libx264", {"crf": "18", "bf": "0"})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1"})
 FORMATS = {
@@ -32,12 +32,12 @@ FORMATS = {
     ".webm": ("webm", *VP9),
 }
 
-# As ITU-T H.273 numbers them: BT.709's primaries, transfer function and matrix are all 1.
-BT709, LIMITED_RANGE, UNTOLD = 1, 1, 2
+# Numbers of ITU-T H.273: BT.709's primaries, transfer function and matrix are all 1.
+BT709, LIMITED_RANGE, UNSPECIFIED = 1, 1, 2
 
-# Two frames show different scenes if, shrunk to CUT_SIDE x CUT_SIDE pixels, they differ by more
-# than CUT levels of 255 on average.
-CUT, CUT_SIDE = 30, 16
+# Two frames show different scenes if they differ by more than CUT_LEVELS of 255 on average when
+# shrunk to CUT_SIDE x CUT_SIDE pixels.
+CUT_LEVELS, CUT_SIDE = 30, 16
 
 
 def stylize_video(
@@ -48,38 +48,34 @@ def stylize_video(
 ) -> int:
     """Paint every frame of a video, and copy its sound.
 
-    The picture comes out upright, however the camera was held, as H.264 (in a .webm VP9), 8-bit
-    4:2:0 in the colours of BT.709; that needs even sides, so odd ones lose a row or a column.
-    Frames keep their times, counted from the beginning of the file, at a variable frame rate too.
-    Every audio stream is copied packet by packet; subtitles are left out. What can't be decoded is
-    passed over: the frame before it stands longer.
+    The painted video is upright, however the camera was held. It is H.264 (VP9 in a .webm), 8-bit
+    4:2:0 in the colours of BT.709, which needs even sides: odd sides lose a row or a column.
+    Frames keep their times, counted from the beginning of the file, also at a variable frame rate.
+    Every audio stream is copied packet by packet; subtitles are left out. Frames that can't be
+    decoded are skipped, and the frame before them is shown longer.
 
     Args:
         source: any video that FFmpeg reads.
-        target: the file to write, with a suffix of `FORMATS`. It is there whole or not at all; an
-            older one is replaced.
-        paint: from an upright RGB frame to an RGB picture of the same size.
+        target: the file to write, with a suffix of `FORMATS`. It is written atomically, and
+            replaces an older file.
+        paint: takes an upright RGB frame and returns an RGB picture of the same size.
         on_cut: called before the first frame of each new scene is painted.
 
     Returns:
-        How many frames were painted.
+        The number of frames painted.
 
     Raises:
-        ValueError: PyAV is not installed, the suffix is another one, or target's kind of file can't
-            hold source's sound.
-        OSError: source can't be read as a video, or target not be written. Also when target is
-            complete, but frames of source were damaged or missing.
+        ValueError: PyAV is not installed, target has another suffix, or its format can't hold
+            source's sound.
+        OSError: source can't be read as a video, or target can't be written. Also if frames of
+            source were damaged or missing: then target holds all others.
     """
     if av is None:
         raise ValueError("videos need PyAV: pip install 'polystyle[video]'")
     if target.suffix.lower() not in FORMATS:
         raise ValueError(f"{target}: a video can be written as {', '.join(FORMATS)}")
-    with VideoReader(source) as reader:
-        first = next((each for each in reader if isinstance(each, Frame)), None)
-    if first is None:
-        raise OSError(f"{source} can't be read as a video: none of its frames can be decoded")
-
-    num_painted, small = 0, None
+    first = first_frame(source)
+    num_painted = 0
     try:
         with (
             atomic_write(target) as unfinished,
@@ -90,30 +86,51 @@ def stylize_video(
             ) as progress,
         ):
             writer = VideoWriter(file, target, reader, first)
-            for each in reader:
-                if isinstance(each, av.Packet):
-                    try:
-                        writer.copy(each)
-                    except av.FFmpegError as error:
-                        if isinstance(error, OSError):  # a full disk, say
-                            raise
-                        reader.num_lost += 1  # damaged sound, that the format refuses
+            cuts = CutDetector()
+            for part in reader:
+                if isinstance(part, av.Packet):
+                    reader.num_lost += not writer.copy(part)
                     continue
-                before, small = small, shrunk(each.image)
-                if before is not None and np.abs(small - before).mean() > CUT:
+                if cuts.is_cut(part.image):
                     on_cut()
-                writer.write(paint(each.image), each)
+                writer.write(paint(part.image), part)
                 num_painted += 1
                 progress.update()
             writer.finish()
-    except av.FFmpegError as error:  # the reader lets none out
+    except av.FFmpegError as error:  # the writer's: the reader catches its own
         raise OSError(f"{target} can't be written: {error.strerror}") from error
     if reader.damage:
         raise OSError(f"{source} is damaged: {reader.damage}. {target} holds the rest")
     return num_painted
 
 
+def first_frame(source: Path) -> "Frame":
+    """The first frame of a video that can be decoded.
+
+    Raises:
+        OSError: there is none.
+    """
+    with VideoReader(source) as reader:
+        frame = next((part for part in reader if isinstance(part, Frame)), None)
+    if frame is None:
+        raise OSError(f"{source} can't be read as a video: none of its frames can be decoded")
+    return frame
+
+
+class CutDetector:
+    """Compares each frame with the one before it."""
+
+    def __init__(self) -> None:
+        self.before: np.ndarray | None = None
+
+    def is_cut(self, image: Image.Image) -> bool:
+        """Whether a frame shows another scene than the frame of the last call."""
+        before, self.before = self.before, shrunk(image)
+        return before is not None and bool(np.abs(self.before - before).mean() > CUT_LEVELS)
+
+
 def shrunk(picture: Image.Image) -> np.ndarray:
+    """A small copy of a picture, in float32 levels of 255."""
     small = picture.resize((CUT_SIDE, CUT_SIDE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32)
 
@@ -124,8 +141,8 @@ class Frame:
 
     Attributes:
         image: the picture.
-        pts, duration: when it is shown, and how long, in the time base of its stream.
-        turned: whether its columns were rows in the file.
+        pts, duration: when it is shown, and for how long, in the time base of its stream.
+        turned: whether its columns are rows in the file.
     """
 
     image: Image.Image
@@ -146,12 +163,12 @@ class VideoReader:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         try:
-            # Titles and such are not always UTF-8.
+            # Titles and other metadata are not always UTF-8.
             self.file = av.open(path.absolute(), metadata_errors="replace")
         except av.FFmpegError as error:
             raise OSError(f"{path} can't be read as a video: {error.strerror}") from error
-        # A stream that FFmpeg has no decoder for has no context, and can't be copied either.
-        # The cover of an album counts as a video stream.
+        # A stream for which FFmpeg has no decoder has no context, and can't be copied either.
+        # An album cover is a video stream, too, which is left out.
         streams = [stream for stream in self.file.streams if stream.codec_context]
         self.sound = [stream for stream in streams if stream.type == "audio"]
         pictures = [
@@ -184,27 +201,28 @@ class VideoReader:
 
     @property
     def num_frames(self) -> int | None:
-        """How many frames there should be, if the file says."""
+        """The number of frames that the file declares; None if it declares none."""
         return self.pictures.frames or round(self.duration * self.rate) or None
 
     @property
     def damage(self) -> str:
-        """What wasn't there, once all is read; empty if nothing."""
+        """What could not be read, after the last frame; empty if nothing."""
         missing = float(self.promised_end - self.end)
         lost = f"{self.num_lost} of its packets can't be decoded" if self.num_lost else ""
-        # Where a file breaks off, most formats just end. No stream ends at the exact microsecond.
+        # Most formats report no error where a file is cut short. Streams may end up to a second
+        # before the declared end.
         cut = f"its last {missing:.1f} seconds are missing" if missing > 1 else ""
         return " and ".join(filter(None, (lost, cut)))
 
     def __iter__(self) -> "Iterator[Frame | av.Packet]":
-        """The frames, and the packets of the sound, in the file's order; times start at 0."""
+        """The frames, and the packets of the sound, in the file's order. Times start at 0."""
         last_pts, next_pts = -math.inf, 0
         packets = self.file.demux(self.pictures, *self.sound)
         while True:
             try:
                 packet = next(packets, None)
             except av.FFmpegError:
-                return  # `damage` tells
+                return  # `damage` reports it
             if packet is None:
                 return
             time_base = packet.time_base
@@ -219,11 +237,12 @@ class VideoReader:
             try:
                 frames = [(upright(frame), frame) for frame in packet.decode()]
             except av.FFmpegError:
-                # A recording cut out of a longer one may begin with frames that need earlier ones.
+                # A recording cut out of a longer one may begin with frames that need earlier
+                # frames: those are no damage.
                 self.num_lost += last_pts >= 0
                 continue
             for image, frame in frames:
-                # Some files have no times, or some twice.
+                # Some files have no times, or have a time twice.
                 pts = next_pts if frame.pts is None else frame.pts - shift
                 pts = max(pts, last_pts + 1)
                 duration = frame.duration or round(1 / (self.rate * time_base))
@@ -233,9 +252,10 @@ class VideoReader:
 
 def upright(frame: "av.VideoFrame") -> Image.Image:
     """A frame as RGB, turned and mirrored as its display matrix says."""
-    # High resolution of an untold colour matrix has that of its kind, not that of television.
-    hd = frame.colorspace == UNTOLD and min(frame.width, frame.height) > 576
-    image = frame.to_image(src_colorspace="ITU709" if hd else None)
+    # High-resolution video that specifies no colour matrix is taken for BT.709, where FFmpeg would
+    # take it for BT.601.
+    is_hd = frame.colorspace == UNSPECIFIED and min(frame.width, frame.height) > 576
+    image = frame.to_image(src_colorspace="ITU709" if is_hd else None)
     (a, b), (c, d) = display_matrix(frame)
     if is_turned(frame):
         image = image.transpose(Transpose.TRANSPOSE)
@@ -253,7 +273,7 @@ def is_turned(frame: "av.VideoFrame") -> bool:
 
 
 def display_matrix(frame: "av.VideoFrame") -> list[list[int]]:
-    """``[[a, b], [c, d]]``: the pixel at (x, y) is to be shown at (a x + c y, b x + d y)."""
+    """``[[a, b], [c, d]]``: the pixel at (x, y) is shown at (a x + c y, b x + d y)."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             return np.frombuffer(data, dtype=np.int32).reshape(3, 3)[:2, :2].tolist()
@@ -261,16 +281,16 @@ def display_matrix(frame: "av.VideoFrame") -> list[list[int]]:
 
 
 class VideoWriter:
-    """Painted frames and copied sound, written as they come.
+    """Writes painted frames and copied sound.
 
     Args:
         file: opened for writing.
-        target: what to call it in errors; its suffix chooses the encoder.
-        reader: of the video that is painted.
+        target: the file's name in error messages; its suffix chooses the encoder.
+        reader: the reader of the video that is painted.
         first: its first frame.
 
     Raises:
-        ValueError: this kind of file can't hold the sound.
+        ValueError: this format can't hold the sound.
     """
 
     def __init__(
@@ -290,7 +310,7 @@ class VideoWriter:
         context.color_primaries = context.color_trc = context.colorspace = BT709
         context.color_range = LIMITED_RANGE
         context.time_base = self.pictures.time_base = self.time_base
-        context.flags |= Flags.frame_duration  # else each is shown as long as the others
+        context.flags |= Flags.frame_duration  # else all frames last equally long
         pixel_shape = reader.pictures.sample_aspect_ratio
         if pixel_shape:
             context.sample_aspect_ratio = 1 / pixel_shape if first.turned else pixel_shape
@@ -308,7 +328,7 @@ class VideoWriter:
             ) from error
 
     def write(self, image: Image.Image, frame: Frame) -> None:
-        """Encode a picture, to be shown when the frame was."""
+        """Encode a picture with the frame's time and duration."""
         even = image.crop((0, 0, self.width, self.height))
         encoded = av.VideoFrame.from_image(even).reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
@@ -316,11 +336,24 @@ class VideoWriter:
         encoded.pts, encoded.duration, encoded.time_base = frame.pts, frame.duration, self.time_base
         self.file.mux(self.pictures.encode(encoded))
 
-    def copy(self, packet: "av.Packet") -> None:
-        """Write a packet of the sound as it is."""
+    def copy(self, packet: "av.Packet") -> bool:
+        """Write a packet of the sound as it is.
+
+        Returns:
+            Whether the format took it: some refuse damaged packets.
+
+        Raises:
+            OSError: the file can't be written.
+        """
         packet.stream = self.sound[packet.stream]
-        self.file.mux(packet)
+        try:
+            self.file.mux(packet)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):  # such as a full disk
+                raise
+            return False
+        return True
 
     def finish(self) -> None:
-        """Write the frames that the encoder has held back."""
+        """Write the frames that the encoder still holds."""
         self.file.mux(self.pictures.encode(None))

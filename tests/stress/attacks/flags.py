@@ -36,7 +36,7 @@ def random_flags(rng: random.Random) -> list[str]:
     def pick(sound: Sequence[str], odd: Sequence[str]) -> str:
         return rng.choice(odd if rng.random() < 0.3 else sound)
 
-    arguments = ["model.safetensors", pick(("photos/a.png", "wide.png", "odd"), PHOTOS)]
+    arguments = ["--model=model.safetensors", pick(("photos/a.png", "wide.png", "odd"), PHOTOS)]
     what = rng.randrange(6)
     if what < 3:
         sound = rng.choice((["x", "y", "all"], ["x:0.3", "y:0.7", "y:1e-3"]))

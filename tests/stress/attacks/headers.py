@@ -131,9 +131,9 @@ def hostile_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "two sets of words", joined(twice.encode(), tensors)
 
     for width in ("1e9", "1e300", "Infinity", "0", "true", "null", '"0.125"', "[0.125]"):
-        yield f"width {width}", saying(width=width)
-    yield "width 10^5000", saying(width="1" + "0" * 5000)
-    yield "width 100,000 lists deep", saying(width="[" * 100_000)
+        yield f"width {width}", saying(network=network(width))
+    yield "width 10^5000", saying(network=network("1" + "0" * 5000))
+    yield "width 100,000 lists deep", saying(network=network("[" * 100_000))
     for version in ("9" * 5000, "\u0661", "1\x1b[2J"):
         yield f"format version {version[:9]!r}", saying(format_version=version)
     yield "one name twice", saying(style_names='["x", "y", "x"]')
@@ -163,11 +163,16 @@ def heavy_models(sound: bytes) -> Iterator[tuple[str, bytes]]:
     yield "100,000 tensors too many", joined({**header, **many}, tensors)
     text = json.dumps(header).encode()
     yield "a header of over 32 MB", joined(text.ljust(MAX_HEADER + 1), tensors)
-    about = {**header["__metadata__"], "width": "10"}
+    about = {**header["__metadata__"], "network": network("10")}
     yield "a width that would take 700 MB", joined({**header, "__metadata__": about}, tensors)
     for number in (4_000_000, 10_000_000):
         about = {**header["__metadata__"], "style_names": json.dumps(["x"] * number)}
         yield f"{number} names", joined({**header, "__metadata__": about}, tensors)
+
+
+def network(width: str) -> str:
+    """What a header says of a network of that width, in JSON."""
+    return f'{{"kind": "TransformerNet", "arguments": {{"width": {width}}}}}'
 
 
 def hostile_packs(sound: bytes) -> Iterator[tuple[str, bytes]]:
@@ -180,7 +185,7 @@ def hostile_packs(sound: bytes) -> Iterator[tuple[str, bytes]]:
 
     yield "a pack's name of 1 MB", saying(style_name="x" * 1_000_000)
     for width in ("1e9", "-1", "true", '"0.125"', "1"):
-        yield f"a pack's width {width}", saying(width=width)
+        yield f"a pack's width {width}", saying(network=network(width))
     yield (
         "a pack's thumbnail of 60,000 x 60,000 pixels",
         saying(thumbnail=base64.b64encode(jpeg(60_000, 60_000)).decode()),

@@ -79,8 +79,8 @@ def check_armed(flavour: str, data: bytes, mark: Path) -> None:
 
 # Where a file is put, and the command that loads it.
 PLACES = {
-    "stylize": ("m.safetensors", "stylize", ["m.safetensors", "photos", "--style", "x"]),
-    "stylize, named .pth": ("m.pth", "stylize", ["m.pth", "photos", "--style", "x"]),
+    "stylize": ("m.safetensors", "stylize", ["photos", "--model=m.safetensors", "--style=x"]),
+    "stylize, named .pth": ("m.pth", "stylize", ["photos", "--model=m.pth", "--style=x"]),
     "styles list": ("m.safetensors", "styles", ["list", "m.safetensors"]),
     "styles extract": (
         *("m.safetensors", "styles"),
