@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.networks.model_file import load_model
-from polystyle.training.distributed import check_devices, is_first_process
+from polystyle.training.distributed import check_devices, is_rank_zero
 
 # Three styles and two photos to a device: no device sees all styles of a step.
 BATCH = ("data.batch_size=4", "data.num_workers=0", "trainer.precision=32-true")
@@ -195,4 +195,4 @@ def test_one_process_speaks(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert is_first_process() == is_first
+    assert is_rank_zero() == is_first

@@ -248,14 +248,7 @@ class StyleTransferData(LightningDataModule):
             ValueError: see `StepSampler`.
         """
         trainer = self.trainer
-        sampler = StepSampler(
-            self.batch_size,
-            # In batches. Checkpoints hold no accumulated gradients, so a resumed run draws the
-            # batches since the last optimizer step again.
-            start_step=trainer.global_step * trainer.accumulate_grad_batches,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-        )
+        sampler = StepSampler.of(trainer, self.batch_size)
         workers = self.num_workers
         if workers is None:
             workers = max(1, min(MOST_WORKERS, usable_cores() // trainer.num_devices))

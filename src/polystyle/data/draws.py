@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -77,6 +77,15 @@ class RandomCrop(NamedTuple):
         return left, top, min(left + side, width), min(top + side, height)
 
 
+class Trainer(Protocol):
+    """What the sampler asks of Lightning's Trainer."""
+
+    global_step: int
+    accumulate_grad_batches: int
+    global_rank: int
+    world_size: int
+
+
 class StepSampler(Sampler[int]):
     """The endless sample numbers of one device, from a given step on.
 
@@ -108,6 +117,16 @@ class StepSampler(Sampler[int]):
         self.start_step = start_step
         self.rank = rank
         self.share = batch_size // world_size
+
+    @classmethod
+    def of(cls, trainer: "Trainer", batch_size: int) -> "StepSampler":
+        """The samples of this device, from the trainer's step on.
+
+        Checkpoints hold no accumulated gradients, so a resumed run draws the batches since the last
+        optimizer step again.
+        """
+        start_step = trainer.global_step * trainer.accumulate_grad_batches
+        return cls(batch_size, start_step, trainer.global_rank, trainer.world_size)
 
     def __iter__(self) -> Iterator[int]:
         for step in count(self.start_step):

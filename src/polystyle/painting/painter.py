@@ -99,8 +99,8 @@ class Painter:
             style: a style's name, or a blend such as ``{"wave": 0.3, "candy": 0.7}``; or a list of
                 those, painted in one batch.
             strength: from 0, the photo itself, to 1, the full style: a blend of the style's gamma
-                and beta with those of the identity style, which training with data.identity_style=true
-                adds.
+                and beta with those of the identity style, which training adds with
+                data.identity_style=true.
             by_pixels: blend the pixels of photo and stylized image instead, which works with any
                 network.
             scale: size of the strokes relative to the picture, 0.25 to 10; the look is the same at
@@ -155,8 +155,8 @@ class Painter:
             raise ValueError(
                 "this network has no identity style for strength to blend with. Add it in minutes: "
                 "polystyle-train experiment=add_styles model_file=MODEL data.content_dir=PHOTOS "
-                "data.style_dir=null data.identity_style=true; or blend pixels: --strength-by pixels "
-                "(in Python, by_pixels=True)"
+                "data.style_dir=null data.identity_style=true; or blend pixels: --strength-by "
+                "pixels (in Python, by_pixels=True)"
             )
 
     def style_mix(self, style: Style, raw: bool = False) -> Tensor:

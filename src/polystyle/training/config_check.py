@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import hydra
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
 from polystyle.training.run_record import RENAMED, flat
@@ -92,7 +92,10 @@ def drop_unused(cfg: DictConfig, overrides: list[str]) -> list[str]:
         if target.startswith("polystyle."):
             continue
         parameters = parameters_of(target).values()
-        if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        called = get_object(target)
+        # A LightningDataModule without an __init__ of its own takes anything, and ignores it.
+        inherits = inspect.isclass(called) and "__init__" not in vars(called)
+        if not inherits and any(p.kind == p.VAR_KEYWORD for p in parameters):
             continue
         taken = {parameter.name for parameter in parameters}
         unused = [
@@ -100,8 +103,9 @@ def drop_unused(cfg: DictConfig, overrides: list[str]) -> list[str]:
             for name in cfg[group]
             if name not in taken and not name.startswith("_") and f"{group}.{name}" not in typed
         ]
-        for name in unused:
-            del cfg[group][name]
+        with open_dict(cfg):
+            for name in unused:
+                del cfg[group][name]
         if unused:
             lines.append(f"{target} takes no {', '.join(unused)}: left out of {group}")
     return lines
