@@ -7,10 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
@@ -161,17 +159,12 @@ def test_an_error_that_all_processes_meet_is_one_line(tmp_path: Path) -> None:
 def test_what_devices_cannot_do_is_said_before_they_start() -> None:
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
     with pytest.raises(ValueError, match=r"data\.batch_size=3 is for all devices together"):
-        check_devices(trainer, batch_size=3)
-    check_devices(trainer, batch_size=4)
-    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
-        cfg = hydra.compose("train", ["hydra.mode=MULTIRUN"], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    try:
-        with pytest.raises(ValueError, match="several devices can't be had with -m"):
-            check_devices(trainer, batch_size=4)
-        check_devices(Trainer(accelerator="cpu", devices=1, logger=False), batch_size=4)
-    finally:
-        HydraConfig.instance().cfg = None
+        check_devices(trainer, batch_size=3, is_sweep=False)
+    check_devices(trainer, batch_size=4, is_sweep=False)
+    with pytest.raises(ValueError, match="several devices can't be had with -m"):
+        check_devices(trainer, batch_size=4, is_sweep=True)
+    one = Trainer(accelerator="cpu", devices=1, logger=False)
+    check_devices(one, batch_size=4, is_sweep=True)
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,10 @@ def paintings() -> Tensor:
 
 def published_module() -> MultiStyleModule:
     torch.manual_seed(0)
-    loss = PerceptualLoss(VGG16())
-    loss.set_style_images(dict(zip(("noise", "tiles"), paintings(), strict=True)))
-    return make_module(["noise", "tiles"], loss, width=0.25)
+    module = make_module(["noise", "tiles"], PerceptualLoss(VGG16()), width=0.25)
+    style_images = dict(zip(module.conditions, paintings(), strict=True))
+    module.objective.loss.set_style_images(style_images)
+    return module
 
 
 def as_dict(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

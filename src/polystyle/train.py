@@ -131,22 +131,16 @@ def build_run(cfg: DictConfig, folder: Path) -> "Run":
     Raises:
         ValueError, OSError: something that it names can't be had, or it doesn't fit the checkpoint.
     """
-    import lightning.pytorch as pl
-    import torch
-
     from polystyle.training.checkpoints import checked_step, find_checkpoint
     from polystyle.training.distributed import check_devices
     from polystyle.training.run import Run
     from polystyle.training.run_record import differences
-    from polystyle.training.trainer import make_trainer, silence_hints
+    from polystyle.training.trainer import make_trainer, prepare_torch, silence_hints
 
     silence_hints()
-    # TF32 where a GPU has it: 10 bits of products that are summed in float32.
-    torch.set_float32_matmul_precision("high")
-
     base = load_base(cfg)
     checkpoint = find_checkpoint(cfg.ckpt_path, folder)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    prepare_torch(cfg.seed)
     if cfg.trainer.fast_dev_run and "skipped_photos" in cfg.data:
         cfg.data.skipped_photos = None  # it writes nothing
     data = instantiate(cfg.data, _convert_="all")

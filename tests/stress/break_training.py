@@ -134,7 +134,7 @@ def all_faults(photo: Path) -> list[Fault]:
             "full disk",
             fill_disk,
             empty_disk,
-            "RUN/.*: No space left on device",
+            "RUN.*: No space left on device",
             checkpoints=(1, 1),  # no older checkpoint to remove
         ),
         Fault(
@@ -156,7 +156,7 @@ def all_faults(photo: Path) -> list[Fault]:
             "folder becomes read-only",
             make_read_only,
             unmount,
-            "RUN/.*: Read-only file system",
+            "RUN.*: Read-only file system",
         ),
         Fault("folder is moved away", move_away, move_back, "RUN"),
         Fault(

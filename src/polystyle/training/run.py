@@ -198,6 +198,8 @@ def stopped_by(error: Exception, run: Run) -> RunStoppedError | None:
     """What a user needs to know of an error in the middle of a run; None if it isn't expected."""
     if is_out_of_memory(error):
         reason = "out of memory: try a smaller data.batch_size"
+    elif isinstance(error, OSError) and error.strerror and not error.filename:
+        reason = f"{run.folder}: {error.strerror}"  # as TensorBoard meets a full disk
     elif isinstance(error, EXPECTED):
         reason = one_line(error)
     else:

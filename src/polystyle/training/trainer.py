@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
@@ -26,6 +26,13 @@ def silence_hints() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     # torch.compile without a GPU, where a CUDA toolkit is installed.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+
+
+def prepare_torch(seed: int) -> None:
+    """Seed all random numbers, and allow TF32 where a GPU has it: products have 10 bits, their sums
+    are float32."""
+    torch.set_float32_matmul_precision("high")
+    seed_everything(seed, workers=True, verbose=False)
 
 
 def make_trainer(

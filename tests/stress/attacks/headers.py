@@ -184,7 +184,7 @@ def hostile_packs(sound: bytes) -> Iterator[tuple[str, bytes]]:
         return joined({**header, "__metadata__": {**about, **changes}}, tensors)
 
     yield "a pack's name of 1 MB", saying(style_name="x" * 1_000_000)
-    for width in ("1e9", "-1", "true", '"0.125"', "1"):
+    for width in ("1e9", "NaN", "[[", ""):
         yield f"a pack's width {width}", saying(network=network(width))
     yield (
         "a pack's thumbnail of 60,000 x 60,000 pixels",
