@@ -4,16 +4,27 @@ from typing import Any, Literal
 
 import hydra
 import pytest
-from omegaconf import OmegaConf
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
 
-from polystyle.training.config_check import check_types, in_words
+from polystyle.training.config_check import (
+    check_config,
+    check_types,
+    drop_unused,
+    explain,
+    in_words,
+)
+from polystyle.training.run_record import RENAMED
+
+
+def compose(*overrides: str) -> DictConfig:
+    needed = ("data.content_dir=a", "data.style_dir=b", "run_dir=c")
+    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
+        return hydra.compose("train", [*needed, *overrides])
 
 
 def check(*overrides: str) -> None:
-    needed = ("data.content_dir=a", "data.style_dir=b", "run_dir=c")
-    with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
-        cfg = hydra.compose("train", [*needed, *overrides])
-    check_types(OmegaConf.to_container(cfg, resolve=True))
+    check_types(OmegaConf.to_container(compose(*overrides), resolve=True))
 
 
 @pytest.mark.parametrize("experiment", ["quickstart", "fast", "dumoulin2017", "add_styles"])
@@ -87,3 +98,27 @@ def test_another_type_is_named(override: str, complaint: str) -> None:
 )
 def test_in_words(annotation: Any, words: str) -> None:
     assert in_words(annotation) == words
+
+
+@pytest.mark.parametrize("key", RENAMED)
+def test_a_key_of_polystyle_0_1_is_refused_with_its_new_name(key: str) -> None:
+    """Typed on the command line, and in a configuration of one's own."""
+    said = f"{key} is called {RENAMED[key]} now" if RENAMED[key] else f"there is no {key} any more"
+    with pytest.raises(ConfigCompositionException) as error:
+        compose(f"{key}=1")
+    assert said in explain(error.value)
+    cfg = compose(f"+{key}=1")
+    with pytest.raises(ValueError, match=said):
+        check_config(cfg)
+
+
+def test_arguments_that_ones_own_part_does_not_take_are_left_out() -> None:
+    cfg = compose("objective._target_=collections.Counter", "network._target_=uuid.UUID")
+    before = OmegaConf.to_container(cfg)
+    assert drop_unused(cfg, ["network.width=0.5"]) == [
+        "uuid.UUID takes no init_std: left out of network",
+    ]
+    after = OmegaConf.to_container(cfg)
+    assert after["network"].keys() == {"_target_", "width"}
+    del before["network"], after["network"]
+    assert after == before

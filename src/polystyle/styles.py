@@ -106,7 +106,7 @@ def list_styles(path: Path) -> None:
     print(f"\n{'#':>5}  {'style':<{column}}  thumbnail")
     for index, name in enumerate(model.style_names):
         thumbnail = "yes" if name in model.thumbnails else "-"
-        note = "reconstruction row: paints the photo itself" if name == IDENTITY_STYLE else ""
+        note = "identity style: paints the photo itself" if name == IDENTITY_STYLE else ""
         print(f"{index:>5}  {name:<{column}}  {thumbnail:<9}  {note}".rstrip())
     print(f"\nPaint: polystyle-stylize {quote(path)} PHOTO --style all --output painted/")
     print(f"Share: polystyle-styles extract {quote(path)} all --output styles/")
@@ -192,7 +192,7 @@ def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = Fals
 
     Raises:
         FileNotFoundError, ValueError: no network there, no such style, or a new name that is
-            taken, unfit for a file's name, or the reconstruction row's.
+            taken, unfit for a file's name, or the identity style's.
         FileExistsError: `output` is there already.
     """
     from polystyle.style_names import IDENTITY_STYLE, check_style_name, find_style
