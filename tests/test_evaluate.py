@@ -1,4 +1,4 @@
-"""Judging networks: the figures, what they are said to mean, and the files."""
+"""Evaluating networks: the scores, the table and summary, the files and the command."""
 
 import copy
 import csv
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from training import ONE_THREAD, TINY, make_folders
 
-from polystyle.evaluate import evaluate, main
+from polystyle.evaluate import main
+from polystyle.evaluation.evaluate import evaluate
 from polystyle.evaluation.gatys import optimise_pixels
-from polystyle.evaluation.measure import set_ways
-from polystyle.evaluation.report import Judged, answers, paired_difference, sheet, table, verdict
+from polystyle.evaluation.measure import set_gap_closed
+from polystyle.evaluation.report import picture_sheet, summarise, table
+from polystyle.evaluation.scores import Scores, paired_difference, verdict
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
@@ -37,7 +39,7 @@ STEPS = 4
 
 @pytest.fixture(autouse=True)
 def one_vgg(monkeypatch: pytest.MonkeyPatch, built_vgg: VGG16) -> None:
-    """Random weights would be drawn anew for each VGG-16; here all have the same."""
+    """Gives every VGG-16 the same random weights, which are otherwise drawn for each."""
 
     def make(weights: str | None = None, pooling: str = "max") -> VGG16:
         assert weights == "random"
@@ -48,11 +50,12 @@ def one_vgg(monkeypatch: pytest.MonkeyPatch, built_vgg: VGG16) -> None:
                     made.features[index] = nn.AvgPool2d(2)
         return made
 
-    monkeypatch.setattr("polystyle.losses.vgg.VGG16", make)
+    monkeypatch.setattr("polystyle.evaluation.references.VGG16", make)
+    monkeypatch.setattr("polystyle.losses.vgg.VGG16", make)  # for the run's configuration
 
 
 def make_net(num_styles: int = 3, seed: int = 0) -> TransformerNet:
-    """A small network of random weights, in which the styles differ."""
+    """A small network of random weights, in which all styles differ."""
     torch.manual_seed(seed)
     net = TransformerNet(num_styles, width=0.125)
     for name, parameter in net.named_parameters():
@@ -62,7 +65,7 @@ def make_net(num_styles: int = 3, seed: int = 0) -> TransformerNet:
 
 
 def configuration(*overrides: str) -> DictConfig:
-    """What polystyle-train makes of a command line."""
+    """The configuration that polystyle-train composes from a command line."""
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
         return hydra.compose("train", [*TINY, "run_dir=run", *overrides])
 
@@ -70,21 +73,17 @@ def configuration(*overrides: str) -> DictConfig:
 def make_run(
     root: Path, *overrides: str, net: TransformerNet | None = None, name: str = "run"
 ) -> Path:
-    """The folder that polystyle-train, typed in root, leaves behind; returns its model."""
+    """Writes the folder of a run that was started in root; returns its model file."""
     if not (root / "photos").exists():
         make_folders(root)
     config = configuration("data.content_dir=photos", "data.style_dir=paintings", *overrides)
     folder = root / "outputs" / name
-    OmegaConf.save(config, folder_of(folder / ".hydra" / "config.yaml"))
-    typed_in = OmegaConf.create({"hydra": {"runtime": {"cwd": str(root)}}})
-    OmegaConf.save(typed_in, folder / ".hydra" / "hydra.yaml")
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
+    runtime = OmegaConf.create({"hydra": {"runtime": {"cwd": str(root)}}})
+    OmegaConf.save(runtime, folder / ".hydra" / "hydra.yaml")
     save_model(folder / "model.safetensors", Model(net or make_net(), STYLE_NAMES))
     return folder / "model.safetensors"
-
-
-def folder_of(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 @pytest.fixture
@@ -99,26 +98,28 @@ def read_table(model: Path, folder: str = "evaluation") -> dict[tuple[str, str],
 
 
 def one_line_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1."""
+    """The error message with which the command exits with status 1."""
     monkeypatch.setattr(sys, "argv", ["polystyle-evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    message = leaving.value.code
+    message = exit_info.value.code
     assert isinstance(message, str)
     assert message.startswith("polystyle-evaluate: ")
     assert "\n" not in message
     return message
 
 
-def judged(total: list[float], way: float = math.nan, identical: bool = False) -> Judged:
-    """Losses of that total, and a blank picture."""
+def make_scores(
+    total: list[float], gap_closed: float = math.nan, identical: bool = False
+) -> Scores:
+    """Scores in which every loss has these values, with a black picture."""
     values = torch.tensor(total, dtype=torch.float64)
     names = ("content_loss", "style_loss", "loss")
     losses = {prefix + name: values for prefix in ("", "paper_") for name in names}
-    return Judged(losses, torch.zeros(3, 32, 32), way, identical)
+    return Scores(losses, torch.zeros(3, 32, 32), gap_closed, identical)
 
 
-# ---- The figures ----------------------------------------------------------------------------
+# ---- The scores -----------------------------------------------------------------------------
 
 
 def test_the_losses_are_those_of_both_configurations_on_the_photos_that_training_holds_out(
@@ -169,13 +170,15 @@ def test_the_total_has_the_weights_of_the_run(
     assert float(row["paper_loss"]) == pytest.approx(total, rel=1e-4)
 
 
-def test_the_header_tells_the_sizes_of_a_network_outside_of_its_run(
+def test_the_header_gives_the_sizes_of_a_network_outside_of_its_run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     built_vgg: VGG16,
 ) -> None:
-    monkeypatch.setattr("polystyle.losses.vgg.VGG16", lambda *_, **__: copy.deepcopy(built_vgg))
+    monkeypatch.setattr(
+        "polystyle.evaluation.references.VGG16", lambda *_, **__: copy.deepcopy(built_vgg)
+    )
     photos, paintings = make_folders(tmp_path)
     model = tmp_path / "sent" / "model.safetensors"
     training = {"image_size": 24, "style_size": 20, "style_weight": 3.0}
@@ -189,9 +192,9 @@ def test_the_header_tells_the_sizes_of_a_network_outside_of_its_run(
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_optimised_pixels_reach_the_least_loss_that_pixels_can(seed: int) -> None:
+def test_optimised_pixels_reach_the_lowest_loss_that_pixels_can(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    target = torch.rand(1, 3, 5, 4, generator=random) * 2 - 0.5  # some out of reach
+    target = torch.rand(1, 3, 5, 4, generator=random) * 2 - 0.5  # partly outside [0, 1]
     scale = torch.rand(1, 3, 5, 4, generator=random) + 0.1
     photo = torch.rand(1, 3, 5, 4, generator=random)
 
@@ -205,7 +208,7 @@ def test_optimised_pixels_reach_the_least_loss_that_pixels_can(seed: int) -> Non
     torch.testing.assert_close(pixels, target.clamp(0, 1), atol=5e-3, rtol=0)
 
 
-def test_optimised_pixels_come_further_the_longer_they_are(model: Path) -> None:
+def test_more_steps_give_optimised_pixels_a_lower_loss(model: Path) -> None:
     totals = []
     for steps in (2, 8):
         evaluate(model, photos=2, gatys_photos=2, gatys_steps=steps, overwrite=True)
@@ -216,19 +219,19 @@ def test_optimised_pixels_come_further_the_longer_they_are(model: Path) -> None:
     assert all(a > b > c for a, b, c in zip(photo, *totals, strict=True))
 
 
-def test_the_way_is_measured_on_the_photos_that_have_both_ends() -> None:
-    each = {
-        "photo": judged([10.0, 8.0, 100.0]),
-        "A": judged([4.0, 5.0, 1.0]),
-        "B": judged([2.0, 2.0, 50.0]),
-        "gatys": judged([2.0, 2.0]),
+def test_the_gap_is_measured_on_the_photos_whose_pixels_are_optimised() -> None:
+    scores = {
+        "photo": make_scores([10.0, 8.0, 100.0]),
+        "A": make_scores([4.0, 5.0, 1.0]),
+        "B": make_scores([2.0, 2.0, 50.0]),
+        "gatys": make_scores([2.0, 2.0]),
     }
-    set_ways(each)
-    assert each["A"].way == pytest.approx((6 + 3) / (8 + 6))
-    assert each["B"].way == pytest.approx(1)
-    del each["gatys"]
-    set_ways(each)
-    assert each["A"].way == pytest.approx(108 / 118)
+    set_gap_closed(scores)
+    assert scores["A"].gap_closed == pytest.approx((6 + 3) / (8 + 6))
+    assert scores["B"].gap_closed == pytest.approx(1)
+    del scores["gatys"]
+    set_gap_closed(scores)
+    assert scores["A"].gap_closed == pytest.approx(108 / 118)
 
 
 losses_of_photos = st.lists(
@@ -245,7 +248,7 @@ def test_a_difference_is_paired_photo_by_photo(pairs: list[tuple[float, float]])
     assert error == pytest.approx(expected, abs=1e-12)
 
 
-def test_what_all_photos_agree_on_counts_however_much_they_differ() -> None:
+def test_a_difference_that_all_photos_agree_on_counts_however_widely_losses_spread() -> None:
     a = torch.tensor([1.0, 5.0, 20.0, 80.0, 300.0], dtype=torch.float64)
     assert verdict(*paired_difference(a, a - 0.5)) == "better"
     assert verdict(*paired_difference(a, a + 0.5)) == "worse"
@@ -256,77 +259,83 @@ def test_what_all_photos_agree_on_counts_however_much_they_differ() -> None:
     assert verdict(0.0, 0.0) == "unclear"
 
 
-# ---- What is said ---------------------------------------------------------------------------
+# ---- Table and summary ----------------------------------------------------------------------
 
 
 def test_the_table_is_aligned_and_fits_a_terminal() -> None:
-    long = "a_painting_with_a_very_long_name_indeed"
+    long_name = "a_painting_with_a_very_long_name_indeed"
     results = {
         name: {
-            "photo": judged([9.02, 8.0]),
-            "A": judged([4.7, 9.0], way=-0.25),
-            "B": judged([2.0, 3.5], way=1.0),
-            "gatys": judged([1.0]),
+            "photo": make_scores([9.02, 8.0, 8.0, 8.0, 8.0]),
+            "A": make_scores([4.7, 9.0, 4.0, 5.0, 6.0], gap_closed=-0.25),
+            "B": make_scores([2.0, 3.5, 2.1, 3.0, 1.0], gap_closed=1.0),
+            "gatys": make_scores([1.0]),
         }
-        for name in (long, "wave")
+        for name in (long_name, "wave")
     }
-    for columns in (("photo", "A", "gatys"), ("photo", "A", "B", "gatys"), ("photo", "A")):
-        some = {name: {who: each[who] for who in columns} for name, each in results.items()}
-        lines = table(some).splitlines()
+    for painters in (("photo", "A", "gatys"), ("photo", "A", "B", "gatys"), ("photo", "A")):
+        shown = {
+            name: {painter: scores[painter] for painter in painters}
+            for name, scores in results.items()
+        }
+        lines = table(shown).splitlines()
         assert len(lines) == 2 + 2 + 1
         assert max(map(len, lines)) <= 100
-        assert lines[2].startswith("a_painting_with_a_v…")
-        assert lines[2].removeprefix("a_painting_with_a_v…") == lines[3].removeprefix(
-            f"{'wave':20}"
-        )
+        assert ("better" in lines[2]) == ("B" in painters)
+        assert lines[2].startswith("a_painting_with…")
+        assert lines[2].removeprefix("a_painting_with…") == lines[3].removeprefix(f"{'wave':16}")
 
 
-def test_the_least_trained_style_is_named_and_told_from_one_that_lags() -> None:
+def test_the_least_trained_style_is_named_and_advice_given_if_it_lags() -> None:
     results = {
-        name: {"photo": judged([9.0]), "A": judged([3.0], way=way), "gatys": judged([1.0])}
-        for name, way in (("wave", 0.45), ("rain", 0.8), ("candy", 0.82))
+        name: {
+            "photo": make_scores([9.0]),
+            "A": make_scores([3.0], gap_closed=closed),
+            "gatys": make_scores([1.0]),
+        }
+        for name, closed in (("wave", 0.45), ("rain", 0.8), ("candy", 0.82))
     }
-    (answer,) = answers(results)
-    assert answer.startswith("The least trained style is wave: 45% of the way")
-    assert "median style has come 80%" in answer
-    assert "loss.style_coefficients={wave:2}" in answer
-    results["wave"]["A"].way = 0.78
-    (answer,) = answers(results)
-    assert "78%" in answer
-    assert answer.endswith("No style lags behind.")
-    results["candy"]["A"].way = 1.1
-    assert "Over 100%" in answers(results)[-1]
-    for each in results.values():
-        del each["gatys"]
-    assert "not known without --gatys-steps" in answers(results)[0]
+    (sentence,) = summarise(results)
+    assert sentence.startswith("The least trained style is wave: 45% of the gap closed")
+    assert "median style has 80%" in sentence
+    assert "loss.style_coefficients={wave:2}" in sentence
+    results["wave"]["A"].gap_closed = 0.78
+    (sentence,) = summarise(results)
+    assert "78%" in sentence
+    assert sentence.endswith("No style lags behind.")
+    results["candy"]["A"].gap_closed = 1.1
+    assert "Over 100%" in summarise(results)[-1]
+    for scores in results.values():
+        del scores["gatys"]
+    assert "Without --gatys-steps, the loss that pixels can reach" in summarise(results)[0]
 
 
 @pytest.mark.parametrize(
-    ("b", "said"),
+    ("b", "sentence"),
     [
-        ([1.8, 3.6, 7.2, 1.8, 3.6], "B's total loss is 10.0% lower than A's over the 1 styles"),
+        ([1.8, 3.6, 7.2, 1.8, 3.6], "B's total loss is 10.0% lower than A's over the 1 style"),
         ([2.5, 4.6, 8.6, 2.5, 4.6], "B is worse, beyond the spread over photos"),
         ([1.5, 3.4, 7.4, 1.5, 3.4], "B is better, beyond the spread over photos"),
         ([1.0, 5.5, 8.1, 1.7, 4.4], "photos): within the spread over photos"),
         (
             [1.8, 3.6, 7.2, 1.8],
-            "10.0% lower than A's over the 1 styles that both have. With so few",
+            "10.0% lower than A's over the 1 style that both have. With so few",
         ),
     ],
 )
 def test_two_networks_are_compared_over_the_styles_that_both_have(
-    b: list[float], said: str
+    b: list[float], sentence: str
 ) -> None:
     count = len(b)
     photo, a, other = (
-        judged(values[:count]) for values in ([9.0] * 5, [2.0, 4.0, 8.0, 2.0, 4.0], [99.0] * 5)
+        make_scores(values[:count]) for values in ([9.0] * 5, [2.0, 4.0, 8.0, 2.0, 4.0], [99.0] * 5)
     )
     results = {
-        "wave": {"photo": photo, "A": a, "B": judged(b)},
+        "wave": {"photo": photo, "A": a, "B": make_scores(b)},
         "only_a": {"photo": photo, "A": other},
         "only_b": {"photo": photo, "B": other},
     }
-    assert said in " ".join(answers(results))
+    assert sentence in " ".join(summarise(results))
 
 
 # ---- The command ----------------------------------------------------------------------------
@@ -352,7 +361,7 @@ def test_a_network_is_identical_to_itself_and_to_one_with_a_style_more(
     evaluate(model, more, photos=5, gatys_steps=0)
     printed = capsys.readouterr().out
     assert "B paints 2 of the 2 styles that both have exactly as A does" in printed
-    assert "B was trained with data.style_size=64, but is judged at A's 32" in printed
+    assert "B was trained with data.style_size=64, but is evaluated at A's 32" in printed
     rows = read_table(model, "evaluation-vs-more")
     assert {name: rows[name, "B"]["identical_to_a"] for name in STYLE_NAMES} == {
         "dots": "True",
@@ -363,7 +372,23 @@ def test_a_network_is_identical_to_itself_and_to_one_with_a_style_more(
     assert rows["dots", "A"]["loss"] == rows["dots", "B"]["loss"]
     assert rows["dots", "A"]["loss"] != rows["haze", "A"]["loss"]
     (line,) = (line for line in printed.splitlines() if line.startswith("rust"))
-    assert len(line.split()) == 5  # name; way, content, style of B; style of the photo
+    assert len(line.split()) == 5  # name; gap closed, content, style of B; style of the photo
+
+
+def test_the_folders_of_two_runs_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_run(tmp_path)
+    other = make_run(tmp_path, net=make_net(seed=1), name="longer")
+    evaluate(model.parent, other.parent, photos=1, gatys_steps=0)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"A: {model}\nB: {other}\n")
+    rows = read_table(model, "evaluation-vs-longer")
+    assert rows["dots", "A"]["model"] == str(model)
+    assert rows["dots", "B"]["model"] == str(other)
+    evaluate(model, other, photos=1, gatys_steps=0, output=tmp_path / "files")
+    folder = model.parent / "evaluation-vs-longer"
+    assert (folder / "table.csv").read_text() == (tmp_path / "files" / "table.csv").read_text()
 
 
 def test_the_slightest_change_is_not_identical(
@@ -382,23 +407,25 @@ def test_the_slightest_change_is_not_identical(
     assert "B's total loss is" in printed
 
 
-def test_styles_without_a_painting_are_named_and_passed_over(
+def test_styles_without_a_painting_are_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = make_run(tmp_path)
     save_model(model, Model(make_net(5), [*STYLE_NAMES, "lost", IDENTITY_STYLE]))
     evaluate(model, photos=1, gatys_steps=0)
     printed = capsys.readouterr().out
-    assert "Passed over, having no painting there: lost\n" in printed
+    assert "Skipped, for lack of a painting: lost\n" in printed
     assert {name for name, _ in read_table(model)} == set(STYLE_NAMES)
 
 
-def test_the_same_command_writes_the_same_bytes_and_only_when_told_to(model: Path) -> None:
+def test_the_same_command_writes_the_same_bytes_and_overwrites_only_if_told_to(
+    model: Path,
+) -> None:
     arguments = {"photos": 2, "gatys_photos": 1, "gatys_steps": STEPS}
     evaluate(model, **arguments)
     files = {path.name: path.read_bytes() for path in (model.parent / "evaluation").iterdir()}
     assert files.keys() == {"table.csv", "sheet.jpg"}
-    with pytest.raises(FileExistsError, match=r"table\.csv is there already: --overwrite"):
+    with pytest.raises(FileExistsError, match=r"table\.csv exists already: --overwrite"):
         evaluate(model, **arguments)
     (model.parent / "evaluation" / "table.csv").write_text("old")
     evaluate(model, **arguments, overwrite=True)
@@ -411,14 +438,14 @@ def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> N
         return torch.tensor(colour, dtype=torch.float32)[:, None, None].expand(3, 32, 32)
 
     colours = {"photo": (1, 0, 0), "A": (0, 1, 0), "B": (0, 0, 1), "gatys": (1, 1, 0)}
-    results: dict[str, dict[str, Judged]] = {"one": {}, "two": {}}
-    for who, colour in colours.items():
-        for each in results.values():
-            each[who] = judged([1.0], way=0.5)
-            each[who].picture = flat(*colour)
+    results: dict[str, dict[str, Scores]] = {"one": {}, "two": {}}
+    for painter, colour in colours.items():
+        for scores in results.values():
+            scores[painter] = make_scores([1.0], gap_closed=0.5)
+            scores[painter].picture = flat(*colour)
     del results["two"]["B"]
     paintings = {"one": flat(0, 1, 1), "two": flat(1, 0, 1)}
-    pixels = sheet(results, flat(1, 0, 0), paintings)
+    pixels = picture_sheet(results, flat(1, 0, 0), paintings)
     found = [
         [pixels.getpixel((GAP + 16 + column * (32 + GAP), row)) for column in range(5)]
         for row in (GAP + 16, pixels.height // 2 + GAP + 10)
@@ -430,9 +457,9 @@ def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> N
 
 
 @pytest.mark.slow
-def test_the_command_judges_a_run_without_any_flag(tmp_path: Path) -> None:
+def test_the_command_evaluates_the_folder_of_a_run_without_any_flag(tmp_path: Path) -> None:
     model = make_run(tmp_path)
-    command = [sys.executable, "-m", "polystyle.evaluate", str(model), "--gatys-steps", "2"]
+    command = [sys.executable, "-m", "polystyle.evaluate", str(model.parent), "--gatys-steps", "2"]
     result = subprocess.run(
         command, cwd="/", env=ONE_THREAD, capture_output=True, text=True, timeout=120
     )
@@ -441,9 +468,9 @@ def test_the_command_judges_a_run_without_any_flag(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0] == str(model)
     rows = [line.split() for line in lines if line.startswith(tuple(STYLE_NAMES))]
-    ways = [float(row[1].rstrip("%")) for row in rows]
-    assert len(ways) == 3
-    assert ways == sorted(ways), "the worst comes first"
+    gaps_closed = [float(row[1].rstrip("%")) for row in rows]
+    assert len(gaps_closed) == 3
+    assert gaps_closed == sorted(gaps_closed), "the worst comes first"
     folder = model.parent / "evaluation"
     assert lines[-2:] == [f"Look:  {folder / 'sheet.jpg'}", f"Table: {folder / 'table.csv'}"]
     with Image.open(folder / "sheet.jpg") as image:
@@ -456,48 +483,48 @@ def test_help_answers_without_loading_torch() -> None:
     assert result.returncode == 0
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning", "omegaconf"}
-    assert "polystyle-evaluate outputs/monet/model.safetensors" in result.stdout
+    assert "polystyle-evaluate outputs/monet\n" in result.stdout
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(*arguments: str | Path) -> str:
+def test_every_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def error_of(*arguments: str | Path) -> str:
         return one_line_of(monkeypatch, *arguments)
 
     model = make_run(tmp_path)
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes(model.read_bytes())
     missing = tmp_path / "missing"
-    assert "there is no model file" in said(missing)
-    assert "there is no model file" in said(model, missing)
-    assert "--content-dir is needed" in said(alone)
-    assert "--style-dir is needed" in said(alone, "--content-dir", tmp_path / "photos")
-    assert f"there is no folder {missing}" in said(model, "--content-dir", missing)
-    assert "of network A (dots," in said(model, "--style-dir", tmp_path / "photos")
+    assert "there is no model file" in error_of(missing)
+    assert "there is no model file" in error_of(model, missing)
+    assert "--content-dir is needed" in error_of(alone)
+    assert "--style-dir is needed" in error_of(alone, "--content-dir", tmp_path / "photos")
+    assert f"there is no folder {missing}" in error_of(model, "--content-dir", missing)
+    assert "of network A (dots," in error_of(model, "--style-dir", tmp_path / "photos")
     other = tmp_path / "other.safetensors"
     save_model(other, Model(make_net(1), ["unknown"]))
-    assert "of network B (unknown)" in said(model, other)
-    assert "--photos must be at least 1" in said(model, "--photos", "0")
-    assert "--gatys-photos must be at least 1" in said(model, "--gatys-photos", "-1")
-    assert "--gatys-steps must be at least 0" in said(model, "--gatys-steps", "-1")
-    assert "there is no device 'gpu'" in said(model, "--device", "gpu")
+    assert "of network B (unknown)" in error_of(model, other)
+    assert "--photos must be at least 1" in error_of(model, "--photos", "0")
+    assert "--gatys-photos must be at least 1" in error_of(model, "--gatys-photos", "-1")
+    assert "--gatys-steps must be at least 0" in error_of(model, "--gatys-steps", "-1")
+    assert "there is no device 'gpu'" in error_of(model, "--device", "gpu")
     (tmp_path / "paintings").rename(tmp_path / "moved")
-    message = said(model)
+    message = error_of(model)
     assert str(tmp_path / "paintings") in message
     assert message.endswith("pass --style-dir")
     (model.parent / ".hydra" / "config.yaml").write_text("data: [unclosed")
-    assert "config.yaml is no configuration" in said(model)
+    assert "config.yaml is not the configuration of a run" in error_of(model)
     assert not (model.parent / "evaluation").exists()
 
 
-def test_ctrl_c_is_no_traceback(
+def test_ctrl_c_prints_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("polystyle.evaluate.judge", interrupted)
+    monkeypatch.setattr("polystyle.evaluation.evaluate.score_styles", interrupted)
     monkeypatch.setattr(sys, "argv", ["polystyle-evaluate", str(model)])
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    assert leaving.value.code == 130
+    assert exit_info.value.code == 130
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The ONNX file: one for all styles, sizes and blends, and what it paints is what torch paints."""
+"""The ONNX file: one for all styles, sizes and blends, with the same pictures as torch's."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import polystyle.export
-from polystyle.export import compare, export, main, to_onnx
+from polystyle.export import export, main
 from polystyle.networks.model_file import Model, fingerprint, save_model
+from polystyle.networks.onnx_file import compare, to_onnx
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 
@@ -25,7 +25,7 @@ STYLE_NAMES = ["wave", "Æble & pære", "candy"]
 
 
 def make_net(num_styles: int, width: float) -> TransformerNet:
-    """A small network of random weights, in which the styles differ."""
+    """A small network of random weights, in which all styles differ."""
     torch.manual_seed(0)
     net = TransformerNet(num_styles, width).eval()
     for table in rows_of(net).values():
@@ -47,8 +47,8 @@ def model(net: TransformerNet, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
-    """The command, as a user types it: it takes seconds, so once."""
-    command = [sys.executable, "-m", "polystyle.export", str(model)]
+    """The command as a user types it, run once because it takes seconds. MODEL is a folder."""
+    command = [sys.executable, "-m", "polystyle.export", str(model.parent)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -75,10 +75,10 @@ def float16(single: TransformerNet) -> onnx.ModelProto:
 
 @pytest.fixture
 def already_exported(proto: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> onnx.ModelProto:
-    """What `export` takes for the exporter's work, to be spoilt."""
+    """What `export` gets from `to_onnx`, for the test to change."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    monkeypatch.setattr(polystyle.export, "to_onnx", lambda model, precision: copy)
+    monkeypatch.setattr("polystyle.networks.onnx_file.to_onnx", lambda model, precision: copy)
     return copy
 
 
@@ -88,11 +88,11 @@ def paint(session: onnxruntime.InferenceSession, content: Tensor, style_mix: Ten
 
 
 def one_line_of(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
+    """The error message with which the command exits with status 1."""
     monkeypatch.setattr(sys, "argv", ["polystyle-export", *map(str, arguments)])
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    message = leaving.value.code
+    message = exit_info.value.code
     assert isinstance(message, str)
     assert message.startswith("polystyle-export: ")
     assert "\n" not in message
@@ -147,7 +147,7 @@ def test_inputs_and_output_have_names_and_any_size(session: onnxruntime.Inferenc
 
 
 @pytest.mark.slow
-def test_carries_the_style_names_and_what_it_was_made_of(
+def test_metadata_holds_style_names_fingerprint_and_usage(
     net: TransformerNet, session: onnxruntime.InferenceSession
 ) -> None:
     about = session.get_modelmeta().custom_metadata_map
@@ -159,7 +159,7 @@ def test_carries_the_style_names_and_what_it_was_made_of(
 
 
 @pytest.mark.slow
-def test_is_one_valid_file_without_a_word_about_the_machine(
+def test_is_one_valid_file_without_paths_of_the_machine(
     model: Path, proto: onnx.ModelProto
 ) -> None:
     assert {path.name for path in model.parent.iterdir()} == {"model.safetensors", "model.onnx"}
@@ -209,14 +209,14 @@ def test_float16_of_a_single_style_paints_nearly_the_same(
 
 
 @pytest.mark.slow
-def test_says_what_it_made_and_nothing_of_the_exporter(
+def test_prints_the_result_and_nothing_of_the_exporter(
     model: Path, exported: subprocess.CompletedProcess
 ) -> None:
     assert exported.returncode == 0
     assert exported.stderr == ""
     lines = exported.stdout.splitlines()
     path = model.with_name("model.onnx")
-    assert lines[0] == f"Exporting {model} in float32: about ten seconds"
+    assert lines[0] == f"Exporting {model} in float32, which takes about ten seconds"
     assert lines[1].startswith(f"onnxruntime {onnxruntime.__version__} against torch")
     for line, start in zip(
         lines[2:5],
@@ -246,7 +246,7 @@ def test_the_lines_it_prints_paint_the_first_style(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [0.02, float("nan")])
-def test_a_file_that_paints_otherwise_is_not_kept(
+def test_a_file_with_other_pictures_than_torchs_is_not_written(
     error: float,
     model: Path,
     already_exported: onnx.ModelProto,
@@ -268,7 +268,7 @@ def test_a_file_that_paints_otherwise_is_not_kept(
 
 
 @pytest.mark.slow
-def test_nothing_is_overwritten_unless_asked_to(
+def test_nothing_is_overwritten_without_overwrite(
     model: Path,
     already_exported: onnx.ModelProto,
     tmp_path: Path,
@@ -279,7 +279,7 @@ def test_nothing_is_overwritten_unless_asked_to(
     assert list(output.parent.iterdir()) == [output]
     output.write_bytes(b"precious")
     message = one_line_of(monkeypatch, model, "--output", output)
-    assert message.endswith(f"{output} is there already: --overwrite replaces it")
+    assert message.endswith(f"{output} exists already: --overwrite replaces it")
     assert output.read_bytes() == b"precious"
     export(model, output, overwrite=True)
     assert output.read_bytes() == already_exported.SerializeToString()
@@ -289,9 +289,14 @@ def test_float16_has_a_name_of_its_own(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "monet.safetensors").write_bytes(model.read_bytes())
-    (tmp_path / "monet-float16.onnx").write_bytes(b"precious")
-    message = one_line_of(monkeypatch, tmp_path / "monet.safetensors", "--precision", "float16")
-    assert f"{tmp_path / 'monet-float16.onnx'} is there already" in message
+    (tmp_path / "model.safetensors").write_bytes(model.read_bytes())
+    for network, name in (
+        (tmp_path / "monet.safetensors", "monet-float16.onnx"),
+        (tmp_path, "model-float16.onnx"),
+    ):
+        (tmp_path / name).write_bytes(b"precious")
+        message = one_line_of(monkeypatch, network, "--precision", "float16")
+        assert f"{tmp_path / name} exists already" in message
 
 
 @pytest.mark.slow
@@ -315,20 +320,28 @@ def test_a_write_that_fails_leaves_the_older_file(
     assert output.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
-def test_a_package_that_is_missing_is_named(
-    package: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    message = one_line_of(monkeypatch, model, "--output", tmp_path / "model.onnx")
-    assert message.endswith(f"{package} is not installed: pip install 'polystyle[export]'")
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
+def test_a_missing_package_is_named(package: str, model: Path, tmp_path: Path) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None\n"
+    program += "from polystyle.export import main; main()"
+    output = tmp_path / "model.onnx"
+    command = [sys.executable, "-c", program, str(model), "--output", str(output)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"polystyle-export: {package} is not installed: pip install 'polystyle[export]'\n"
+    )
+    assert not output.exists()
 
 
-def test_what_cannot_be_exported_is_said_in_one_line(
+def test_every_error_is_one_line(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = tmp_path / "missing.safetensors"
     assert one_line_of(monkeypatch, missing).endswith(f"there is no model file {missing}")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "is a folder without a model.safetensors" in one_line_of(monkeypatch, empty)
     text = tmp_path / "notes.txt"
     text.write_text("I am not a network.\n")
     assert f"{text} is damaged, or not" in one_line_of(monkeypatch, text)
@@ -347,5 +360,5 @@ def test_help_answers_without_loading_torch_and_shows_examples() -> None:
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"torch", "onnx", "onnxruntime", "numpy"}
-    assert "polystyle-export outputs/monet/model.safetensors\n" in result.stdout
+    assert "polystyle-export outputs/monet\n" in result.stdout
     assert "style_mix  float32 [batch, styles]" in result.stdout

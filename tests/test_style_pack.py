@@ -1,4 +1,4 @@
-"""Style packs: a style leaves its network and comes back bit for bit, and fits no other."""
+"""Style packs: an extracted style merges again bit for bit, and into no other network."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ JPEG = jpeg("blue")
 
 
 def make_model(names: list[str], width: float = 0.125) -> Model:
-    """A network in which no number is what a new one starts with."""
+    """A network in which every parameter differs from its initial value."""
     net = TransformerNet(len(names), width)
     for parameter in net.parameters():
         nn.init.normal_(parameter)
@@ -72,7 +72,7 @@ def read_header(path: Path) -> dict:
 
 
 def rewrite(path: Path, rows: dict | None = None, header: dict | None = None) -> None:
-    """Change or, with None, drop rows or entries of the header."""
+    """Changes rows and entries of the header; None removes one."""
     header = {**read_header(path)["__metadata__"], **(header or {})}
     rows = {**load_file(path), **(rows or {})}
     save_file(
@@ -83,7 +83,7 @@ def rewrite(path: Path, rows: dict | None = None, header: dict | None = None) ->
 
 
 def refusal(path: Path) -> str:
-    """What load_style_pack says of a file that it refuses: one line, that names the file."""
+    """The error with which load_style_pack refuses a file: one line that names the file."""
     with pytest.raises(ValueError) as error:
         load_style_pack(path)
     message = str(error.value)
@@ -164,12 +164,12 @@ def test_a_style_of_a_half_precision_network_is_float32(model: Model) -> None:
     assert extract_style(model, "la_muse").rows.dtype == torch.float32
 
 
-def test_extracting_an_unknown_style_names_the_near_ones(model: Model) -> None:
+def test_extracting_an_unknown_style_suggests_similar_names(model: Model) -> None:
     with pytest.raises(ValueError, match="no style 'la_mouse': did you mean la_muse"):
         extract_style(model, "la_mouse")
 
 
-def test_a_merged_style_paints_as_where_it_came_from_and_the_others_as_before(
+def test_a_merged_style_paints_as_in_its_first_network_and_the_others_as_before(
     model: Model,
 ) -> None:
     others = {key: torch.randn(2, table.shape[1]) for key, table in rows_of(model.net).items()}
@@ -181,7 +181,7 @@ def test_a_merged_style_paints_as_where_it_came_from_and_the_others_as_before(
     assert paint(merged, "wave") == paint(cousin, "wave")
     for name in NAMES:
         assert paint(merged, name) == paint(model, name)
-    # The network that it was merged into is as it was.
+    # The given network is not changed.
     assert model.style_names == NAMES
     assert len(model.net.paint.norm.gamma) == 3
     assert model.thumbnails.keys() == {"la_muse"}

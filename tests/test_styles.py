@@ -1,5 +1,6 @@
-"""polystyle-styles: what is done to one style leaves all the others bit-identical."""
+"""polystyle-styles: a change to one style leaves all other styles bit-identical."""
 
+import shlex
 import subprocess
 import sys
 from io import BytesIO
@@ -13,11 +14,13 @@ from PIL import Image
 from torch import nn
 
 from polystyle.networks.model_file import Model, fingerprint, load_model, save_model
+from polystyle.networks.style_commands import extract, merge, remove, rename, reorder
+from polystyle.networks.style_edits import remove_styles, rename_style, reorder_styles
 from polystyle.networks.style_pack import extract_style, load_style_pack, save_style_pack
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import IDENTITY_STYLE
-from polystyle.styles import extract, main, merge, remove, rename, reorder
+from polystyle.styles import main
 
 NAMES = ["wave", "starry_night", IDENTITY_STYLE, "candy"]
 
@@ -32,7 +35,7 @@ THUMBNAILS = {"wave": jpeg("blue"), "candy": jpeg("pink")}
 
 
 def make_model(path: Path, names: list[str], seed: int = 0) -> Path:
-    """A network in which all the styles differ."""
+    """Writes a network in which all styles differ."""
     torch.manual_seed(seed)
     net = TransformerNet(len(names), width=0.125).eval()
     for row in rows_of(net).values():
@@ -57,18 +60,18 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> str:
-    """What the command says on its way out with exit status 1: `sys.exit` prints a text."""
-    with pytest.raises(SystemExit) as leaving:
+    """The error message with which the command exits with status 1."""
+    with pytest.raises(SystemExit) as exit_info:
         run(monkeypatch, *arguments)
-    message = leaving.value.code
+    message = exit_info.value.code
     assert isinstance(message, str)
     assert message.startswith("polystyle-styles: ")
     assert message.isprintable()
     return message.removeprefix("polystyle-styles: ")
 
 
-def what_it_is(model: Model, name: str) -> tuple[bytes, bytes, bytes | None]:
-    """A style's rows, what it paints, and its thumbnail: to be compared bit for bit."""
+def style_content(model: Model, name: str) -> tuple[bytes, bytes, bytes | None]:
+    """A style's rows, a picture in it, and its thumbnail, to be compared bit for bit."""
     index = model.style_names.index(name)
     rows = b"".join(table[index].numpy().tobytes() for table in rows_of(model.net).values())
     photo = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(1))
@@ -79,10 +82,10 @@ def what_it_is(model: Model, name: str) -> tuple[bytes, bytes, bytes | None]:
 
 def all_styles(path: Path) -> dict[str, tuple]:
     model = load_model(path)
-    return {name: what_it_is(model, name) for name in model.style_names}
+    return {name: style_content(model, name) for name in model.style_names}
 
 
-# ---- Styles that survive are bit-identical ----------------------------------------------------
+# ---- Styles that are kept are bit-identical ---------------------------------------------------
 
 
 @given(
@@ -101,35 +104,35 @@ def test_any_sequence_of_changes_leaves_every_style_bit_identical(
     folder = tmp_path_factory.mktemp("any")
     path = make_model(folder / "model.safetensors", ["a", "b", "c", "d"])
     expected = all_styles(path)
-    print_before = fingerprint(load_model(path).net)
+    fingerprint_before = fingerprint(load_model(path).net)
     packs = {}
-    for number, (what, one, two) in enumerate(steps):
+    for number, (verb, first, second) in enumerate(steps):
         names = list(expected)
-        name, other = names[one % len(names)], names[two % len(names)]
-        if what == "extract":
+        name, other = names[first % len(names)], names[second % len(names)]
+        if verb == "extract":
             extract(path, [name], folder / str(number))
             packs[folder / str(number) / f"{name}.safetensors"] = (name, expected[name])
-        elif what == "remove" and len(names) > 1:
+        elif verb == "remove" and len(names) > 1:
             remove(path, [name], path, overwrite=True)
             del expected[name]
-        elif what == "merge" and packs:
-            pack = list(packs)[one % len(packs)]
+        elif verb == "merge" and packs:
+            pack = list(packs)[first % len(packs)]
             name, style = packs[pack]
             if name not in names:
                 merge(path, [pack], path, overwrite=True)
                 expected[name] = style
-        elif what == "rename":
+        elif verb == "rename":
             new = f"{name}{number}"
             rename(path, name, new, path, overwrite=True)
             expected = {new if key == name else key: style for key, style in expected.items()}
-        elif what == "reorder":
+        elif verb == "reorder":
             reorder(path, [name, other], path, overwrite=True)
             expected = {key: expected[key] for key in dict.fromkeys([name, other, *names])}
     assert list(all_styles(path).items()) == list(expected.items())
-    assert fingerprint(load_model(path).net) == print_before
+    assert fingerprint(load_model(path).net) == fingerprint_before
 
 
-def test_a_style_leaves_and_comes_back_bit_identical(
+def test_an_extracted_style_is_merged_again_bit_identical(
     model: Path, output: Path, tmp_path: Path
 ) -> None:
     before = all_styles(model)
@@ -145,7 +148,7 @@ def test_a_style_leaves_and_comes_back_bit_identical(
     assert load_model(output).training == {"step": 7}
 
 
-def test_all_is_every_style(model: Path, tmp_path: Path) -> None:
+def test_all_stands_for_every_style(model: Path, tmp_path: Path) -> None:
     extract(model, ["all", "wave"], tmp_path / "styles")
     stems = {path.stem: path for path in (tmp_path / "styles").iterdir()}
     assert stems.keys() == set(NAMES)
@@ -153,7 +156,7 @@ def test_all_is_every_style(model: Path, tmp_path: Path) -> None:
     assert load_style_pack(stems["starry_night"]).style_name == "starry_night"
 
 
-def test_styles_named_come_first_and_the_rest_follow(model: Path, output: Path) -> None:
+def test_reorder_puts_the_named_styles_first(model: Path, output: Path) -> None:
     reorder(model, ["candy", IDENTITY_STYLE, "candy"], output)
     assert load_model(output).style_names == ["candy", IDENTITY_STYLE, "wave", "starry_night"]
     assert all_styles(output) == all_styles(model)
@@ -170,7 +173,21 @@ def test_a_renamed_style_keeps_its_place_and_its_thumbnail(model: Path, output: 
     assert list(all_styles(output).values()) == list(before.values())
 
 
-# ---- What it prints ---------------------------------------------------------------------------
+def test_edits_leave_the_given_network_unchanged(model: Path) -> None:
+    network = load_model(model)
+    before = {name: style_content(network, name) for name in NAMES}
+    for edited, names in (
+        (remove_styles(network, ["wave"]), NAMES[1:]),
+        (rename_style(network, "wave", "rain"), ["rain", *NAMES[1:]]),
+        (reorder_styles(network, ["candy"]), ["candy", *NAMES[:3]]),
+    ):
+        assert edited.style_names == names
+        assert network.style_names == NAMES
+        assert network.thumbnails == THUMBNAILS
+        assert {name: style_content(network, name) for name in NAMES} == before
+
+
+# ---- Output -----------------------------------------------------------------------------------
 
 
 def test_list_shows_the_styles_of_a_network(
@@ -190,7 +207,7 @@ def test_list_shows_the_styles_of_a_network(
         "    2  photo         -          identity style: paints the photo itself",
         "    3  candy         yes",
         "",
-        f"Paint: polystyle-stylize {model} PHOTO --style all --output painted/",
+        f"Paint: polystyle-stylize PHOTO --model {model} --style all --output painted/",
         f"Share: polystyle-styles extract {model} all --output styles/",
     ]
 
@@ -210,7 +227,7 @@ def test_list_shows_a_style_pack(
     ]
 
 
-def test_list_leaves_out_what_would_garble_the_terminal(
+def test_list_escapes_control_characters(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = load_model(model)
@@ -231,7 +248,7 @@ def test_list_leaves_out_what_would_garble_the_terminal(
         (("reorder", "candy"), "Reordered", "4 styles"),
     ],
 )
-def test_every_change_says_what_it_made_and_what_next(
+def test_every_change_prints_its_result_and_the_next_commands(
     model: Path,
     output: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -245,17 +262,17 @@ def test_every_change_says_what_it_made_and_what_next(
     assert capsys.readouterr().out.splitlines() == [
         f"{done}: {output} has {count}",
         f"Look:  polystyle-styles list {output}",
-        f"Paint: polystyle-stylize {output} PHOTO --style all --output painted/",
+        f"Paint: polystyle-stylize PHOTO --model {output} --style all --output painted/",
     ]
     assert model.read_bytes() == before
 
 
-# ---- What is refused --------------------------------------------------------------------------
+# ---- Refusals ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", "..", "\\x", "C:x", "\udcff"])
 @pytest.mark.parametrize("asked", ["name", "all"])
-def test_no_pack_is_ever_written_outside_of_its_folder(
+def test_no_pack_is_written_outside_of_the_output_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
 ) -> None:
     path = make_model(tmp_path / "in" / "model.safetensors", ["wave", name])
@@ -266,7 +283,7 @@ def test_no_pack_is_ever_written_outside_of_its_folder(
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
 
-def test_nothing_is_overwritten_unless_told_to(
+def test_nothing_is_overwritten_without_overwrite(
     model: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = model.read_bytes()
@@ -282,12 +299,10 @@ def test_nothing_is_overwritten_unless_told_to(
         ("merge", output, pack, "--output", pack),
         ("extract", model, "all", "--output", pack.parent),
     ):
-        assert refusal(monkeypatch, *arguments).endswith(
-            "is there already: --overwrite replaces it"
-        )
+        assert refusal(monkeypatch, *arguments).endswith("exists already: --overwrite replaces it")
     assert (model.read_bytes(), output.read_bytes()) == (before, output_before)
     assert pack.read_bytes() == pack_before
-    # All or none: those that were not in the way are not there either.
+    # All packs are written or none, also of those whose files did not exist.
     assert list(pack.parent.iterdir()) == [pack]
 
     run(monkeypatch, "extract", model, "all", "--output", pack.parent, "--overwrite")
@@ -301,7 +316,7 @@ def test_a_network_keeps_at_least_one_painted_style(
 ) -> None:
     for gone in (NAMES, [name for name in NAMES if name != IDENTITY_STYLE]):
         message = refusal(monkeypatch, "remove", model, *gone, "--output", output)
-        assert message == f"a network needs a style, and {model} would have none left"
+        assert message == "a network needs at least one painted style, and none would be left"
     assert not output.exists()
 
 
@@ -319,7 +334,7 @@ def test_another_networks_pack_is_refused_in_one_sentence(
     assert not output.exists()
 
 
-def test_bad_use_is_one_line(
+def test_every_error_is_one_line(
     model: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(monkeypatch, "extract", model, "wave", "--output", tmp_path / "styles")
@@ -332,29 +347,34 @@ def test_bad_use_is_one_line(
         (("merge", model, model), "is a network, not a style pack"),
         (("merge", model, garbage), f"{garbage} is damaged"),
         (("merge", model, missing), f"there is no file {missing}"),
+        (("merge", missing, pack), f"there is no model file {missing}"),
         (("merge", pack, pack), f"{pack} is a style pack, not a network"),
         (("extract", pack, "wave"), f"{pack} is a style pack, not a network"),
         (("extract", model, "wavy"), "there is no style 'wavy': did you mean wave?"),
         (("remove", model, "candy", "cendy"), "no style 'cendy': did you mean candy?"),
         (("remove", garbage, "wave"), f"{garbage} is damaged"),
-        (("remove", missing, "wave"), f"there is no file {missing}"),
-        (("remove", tmp_path, "wave"), f"there is no file {tmp_path}"),
+        (("remove", missing, "wave"), f"there is no model file {missing}"),
+        (("remove", pack.parent, "wave"), "is a folder without a model.safetensors"),
         (("rename", model, "wavy", "x"), "did you mean wave?"),
         (("rename", model, "wave", "candy"), "there is a style 'candy' already"),
         (("rename", model, "wave", "wave"), "there is a style 'wave' already"),
         (("rename", model, "wave", "../x"), "'../x' is not fit for a file's name"),
         (
             ("rename", model, "wave", IDENTITY_STYLE),
-            "'photo' is the name of the identity style",
+            "the name 'photo' is reserved for the identity style",
         ),
-        (("rename", model, IDENTITY_STYLE, "x"), "'photo' is the name of the identity style"),
+        (
+            ("rename", model, IDENTITY_STYLE, "x"),
+            "the name 'photo' is reserved for the identity style",
+        ),
         (("reorder", model, "all"), "there is no style 'all': wave, starry_night, photo, candy"),
     ):
         assert complaint in refusal(monkeypatch, *arguments, "--output", output)
     assert not output.exists()
     assert f"{garbage} is damaged" in refusal(monkeypatch, "list", garbage)
+    assert f"there is no model file {missing}" in refusal(monkeypatch, "list", missing)
     folder = refusal(monkeypatch, "remove", model, "wave", "--output", pack.parent)
-    assert folder == f"{pack.parent} is a folder: a file must go there"
+    assert folder == f"{pack.parent} is a folder: --output names a file"
     file = refusal(monkeypatch, "extract", model, "candy", "--output", pack)
     assert file == f"{pack} is a file: --output names a folder"
 
@@ -363,6 +383,53 @@ def test_bad_use_is_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "operands"),
+    [
+        ("list", ()),
+        ("extract", ("wave",)),
+        ("merge", ("pack",)),
+        ("remove", ("wave",)),
+        ("rename", ("wave", "rain")),
+        ("reorder", ("candy",)),
+    ],
+)
+def test_the_folder_of_a_run_stands_for_its_model(
+    verb: str,
+    operands: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "outputs" / "monet"
+    model = make_model(folder / "model.safetensors", NAMES)
+    pack = extract_style(load_model(model), "wave")
+    pack.style_name = "rain"
+    save_style_pack(tmp_path / "pack", pack)
+    monkeypatch.chdir(tmp_path)
+    results = []
+    for number, network in enumerate((model, folder)):
+        output = tmp_path / f"new{number}"
+        options = () if verb == "list" else ("--output", output)
+        run(monkeypatch, verb, network, *operands, *options)
+        written = next(output.iterdir()) if verb == "extract" else output
+        content = b"" if verb == "list" else written.read_bytes()
+        results.append((capsys.readouterr().out.replace(f"new{number}", "new"), content))
+    assert results[0] == results[1]
+
+
+def test_the_printed_merge_command_runs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "extract", model, "wave", "--output", "my styles")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Merge:")]
+    remove(model, ["wave"], model, overwrite=True)
+    command = line.removeprefix("Merge: ").replace("MODEL", str(model))
+    run(monkeypatch, *shlex.split(command)[1:])
+    assert load_model(tmp_path / "NEW.safetensors").style_names == [*NAMES[1:], "wave"]
+
+
 def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Path) -> None:
     def call(*arguments: str | Path) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "polystyle.styles", *map(str, arguments)]
@@ -374,7 +441,7 @@ def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Pa
     assert first.startswith("Extracted styles/wave.safetensors, ")
     assert rest == [
         "Merge: polystyle-styles merge MODEL styles/wave.safetensors --output NEW.safetensors",
-        f"MODEL is any with fingerprint {fingerprint(load_model(model).net)[:12]}: "
+        f"MODEL is any network with fingerprint {fingerprint(load_model(model).net)[:12]}: "
         "polystyle-styles list shows it",
     ]
     result = call("merge", model, "styles/wave.safetensors", "--output", output)
@@ -389,7 +456,7 @@ def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Pa
 @pytest.mark.parametrize("command", ["", "extract"])
 def test_help_answers_without_loading_torch(command: str) -> None:
     program = "import sys; from polystyle.styles import main\ntry: main()\n"
-    program += "except SystemExit as leaving: assert not leaving.code\n"
+    program += "except SystemExit as exit_info: assert not exit_info.code\n"
     program += "assert not {'torch', 'numpy', 'PIL', 'safetensors'} & sys.modules.keys()"
     arguments = [argument for argument in (command, "--help") if argument]
     result = subprocess.run(
@@ -397,4 +464,4 @@ def test_help_answers_without_loading_torch(command: str) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "usage: polystyle-styles" in result.stdout
-    assert command or "polystyle-styles merge model.safetensors" in result.stdout
+    assert command or "polystyle-styles merge outputs/monet" in result.stdout

@@ -1,1 +1,1 @@
-"""How well a network paints its styles, in numbers and side by side."""
+"""How well a network paints its styles: losses, a comparison of two networks, pictures."""

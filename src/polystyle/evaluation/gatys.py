@@ -1,38 +1,34 @@
-"""Optimised pixels: the best that the total loss can get, without a network."""
+"""Optimised pixels: the lowest total loss that a picture can reach, without a network."""
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from tqdm import tqdm
-
-    from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.losses.perceptual_loss import PerceptualLoss
 
 
 def optimise_pixels(
-    loss: "PerceptualLoss", photo: "Tensor", style: int, steps: int, progress: "tqdm"
-) -> "Tensor":
-    """The picture of the least total loss, without a network: L-BFGS on the pixels, from the photo
-    (Gatys, Ecker & Bethge 2016, section 2.3).
+    loss: PerceptualLoss, photo: Tensor, style: int, steps: int, progress: tqdm
+) -> Tensor:
+    """Minimises the total loss over the pixels with L-BFGS, starting from the photo (Gatys, Ecker &
+    Bethge 2016, section 2.3).
 
     Args:
-        loss: what is made small.
-        photo: ``[1, 3, S, S]`` in [0, 1].
+        loss: what is minimised: the value "loss".
+        photo: RGB ``[1, 3, S, S]`` in [0, 1].
         style: index of the style.
-        steps: evaluations of the loss. A line search under way is brought to its end.
-        progress: moves on by `steps`.
+        steps: evaluations of the loss. A line search that has begun is finished.
+        progress: advances by `steps`.
 
     Returns:
-        ``[1, 3, S, S]`` in [0, 1].
+        RGB ``[1, 3, S, S]`` in [0, 1].
     """
-    import torch
-
-    # The pixels are a sine of what is optimised: they stay in [0, 1], and unlike clamped ones they
-    # can leave its ends again.
-    waves = torch.asin(2 * photo.clamp(0.01, 0.99) - 1).requires_grad_()
+    # The pixels are a sine of what is optimised, which keeps them in [0, 1]. Clamped pixels would
+    # have no gradient at 0 and 1 and could not leave these values again.
+    angles = torch.asin(2 * photo.clamp(0.01, 0.99) - 1).requires_grad_()
     styles = torch.tensor([style], device=photo.device)
     optimizer = torch.optim.LBFGS(
-        [waves],
+        [angles],
         max_iter=steps,
         max_eval=steps,
         tolerance_grad=0.0,
@@ -42,13 +38,13 @@ def optimise_pixels(
     )
     start = progress.n
 
-    def closure() -> "Tensor":
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        total = loss(photo, (1 + waves.sin()) / 2, styles)["loss"].sum()
+        total = loss(photo, (1 + angles.sin()) / 2, styles)["loss"].sum()
         total.backward()
         progress.update()
         return total
 
     optimizer.step(closure)
     progress.update(start + steps - progress.n)
-    return (1 + waves.detach().sin()) / 2
+    return (1 + angles.detach().sin()) / 2

@@ -1,106 +1,123 @@
-"""Measuring the photos, the networks' pictures and optimised pixels in each style."""
+"""Scores of the photos, of the networks' pictures and of optimised pixels, style by style."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from polystyle.evaluation.gatys import optimise_pixels
-from polystyle.evaluation.report import LOSSES, Judged, Results
+from polystyle.evaluation.scores import LOSSES, Results, Scores
+from polystyle.losses.perceptual_loss import PerceptualLoss
+from polystyle.networks.model_file import Model
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from polystyle.losses.perceptual_loss import PerceptualLoss
-    from polystyle.networks.model_file import Model
-    from polystyle.networks.transformer_net import TransformerNet
-
-# Photos that go through a network together.
-BATCH = 4
+# Photos that go through a network or VGG together.
+BATCH_SIZE = 4
 
 
-def judge(
-    models: "Mapping[str, Model]",
-    rulers: "Mapping[str, PerceptualLoss]",
-    names: list[str],
-    photos: "Tensor",
+def score_styles(
+    models: Mapping[str, Model],
+    references: Mapping[str, PerceptualLoss],
+    style_names: Sequence[str],
+    photos: Tensor,
     gatys_photos: int,
     gatys_steps: int,
 ) -> Results:
-    """Measure the photos, the networks' pictures and optimised pixels in each style.
+    """Scores all painters in all styles.
 
     Args:
-        models: networks by label.
-        rulers: losses by prefix of their names; the one without a prefix is what is optimised.
-        names: the styles, in the order of the rulers' style images.
-        photos: ``[K, 3, S, S]`` in [0, 1].
-        gatys_photos, gatys_steps: see `evaluate`.
+        models: networks by label: "A", or "A" and "B".
+        references: losses by the prefix of their names; the one with the prefix "" is what the
+            pixels are optimised for.
+        style_names: the styles, in the order of the references' style images.
+        photos: RGB ``[K, 3, S, S]`` in [0, 1].
+        gatys_photos: the pixels of this many photos are optimised, the first ones.
+        gatys_steps: evaluations of the loss for each of these photos; 0 optimises none.
     """
-    import torch
-    from tqdm import tqdm
-
-    few = photos[:gatys_photos] if gatys_steps else photos[:0]
+    photos_to_optimise = photos[:gatys_photos] if gatys_steps else photos[:0]
+    steps_per_style = len(models) + len(photos_to_optimise) * gatys_steps
     results: Results = {}
-    rounds = len(models) + len(few) * gatys_steps
-    with tqdm(total=len(names) * rounds, unit="step", disable=None) as progress:
-        for index, name in enumerate(names):
+    with tqdm(total=len(style_names) * steps_per_style, unit="step", disable=None) as progress:
+        for index, name in enumerate(style_names):
             progress.set_description(name)
-            results[name] = {"photo": measure(rulers, photos, photos, index)}
-            first = None
-            for label, model in models.items():
-                progress.update()
-                if name not in model.style_names:
-                    continue
-                stylized = paint(model.net, photos, model.style_names.index(name))
-                judged = measure(rulers, photos, stylized, index)
-                judged.identical = first is not None and torch.equal(first, stylized)
-                first = stylized if label == "A" else None
-                results[name][label] = judged
-            if len(few):
+            scores = {"photo": score(references, photos, photos, index)}
+            scores |= score_networks(models, references, photos, name, index, progress)
+            if len(photos_to_optimise):
                 optimised = [
-                    optimise_pixels(rulers[""], photo, index, gatys_steps, progress)
-                    for photo in few.split(1)
+                    optimise_pixels(references[""], photo, index, gatys_steps, progress)
+                    for photo in photos_to_optimise.split(1)
                 ]
-                results[name]["gatys"] = measure(rulers, few, torch.cat(optimised), index)
-            set_ways(results[name])
+                pictures = torch.cat(optimised)
+                scores["gatys"] = score(references, photos_to_optimise, pictures, index)
+            set_gap_closed(scores)
+            results[name] = scores
     return results
 
 
-def paint(net: "TransformerNet", photos: "Tensor", style: int) -> "Tensor":
-    """Photos ``[K, 3, S, S]`` in one style, likewise ``[K, 3, S, S]`` in [0, 1]."""
-    import torch
+def score_networks(
+    models: Mapping[str, Model],
+    references: Mapping[str, PerceptualLoss],
+    photos: Tensor,
+    style_name: str,
+    style: int,
+    progress: tqdm,
+) -> dict[str, Scores]:
+    """The scores, by label, of the networks that have the style. For the arguments, see
+    `score_styles`; `style` is the index in the references' style images."""
+    scores = {}
+    pictures = {}
+    for label, model in models.items():
+        progress.update()
+        if style_name not in model.style_names:
+            continue
+        pictures[label] = stylize(model.net, photos, model.style_names.index(style_name))
+        scores[label] = score(references, photos, pictures[label], style)
+    if pictures.keys() >= {"A", "B"}:
+        scores["B"].identical = torch.equal(pictures["A"], pictures["B"])
+    return scores
 
+
+def stylize(net: nn.Module, photos: Tensor, style: int) -> Tensor:
+    """Paints photos, RGB ``[K, 3, S, S]`` in [0, 1], in the network's style of that index."""
     with torch.inference_mode():
         return torch.cat(
             [
                 net(batch, torch.full((len(batch),), style, device=batch.device))
-                for batch in photos.split(BATCH)
+                for batch in photos.split(BATCH_SIZE)
             ]
         )
 
 
-def measure(
-    rulers: "Mapping[str, PerceptualLoss]", photos: "Tensor", stylized: "Tensor", style: int
-) -> Judged:
-    """The losses of stylized photos, both ``[K, 3, S, S]``, in the style of that index."""
-    import torch
-
+def score(
+    references: Mapping[str, PerceptualLoss], photos: Tensor, stylized: Tensor, style: int
+) -> Scores:
+    """The losses of stylized photos, both ``[K, 3, S, S]``, in the references' style `style`."""
     losses = {}
-    for prefix, ruler in rulers.items():
+    for prefix, reference in references.items():
         batches = []
-        for content, painted in zip(photos.split(BATCH), stylized.split(BATCH), strict=True):
+        for content, painted in zip(
+            photos.split(BATCH_SIZE), stylized.split(BATCH_SIZE), strict=True
+        ):
             with torch.inference_mode():
                 styles = torch.full((len(content),), style, device=content.device)
-                batches.append(ruler(content, painted, styles))
+                batches.append(reference(content, painted, styles))
         for name in LOSSES:
-            losses[prefix + name] = torch.cat([each[name] for each in batches]).cpu().double()
-    return Judged(losses, stylized[0].cpu())
+            losses[prefix + name] = torch.cat([batch[name] for batch in batches]).cpu().double()
+    return Scores(losses, stylized[0].cpu())
 
 
-def set_ways(judged: dict[str, Judged]) -> None:
-    """Fill in how far each network has come in one style, on the photos that have both ends."""
-    photo = judged["photo"].losses["loss"]
-    goal = judged["gatys"].losses["loss"] if "gatys" in judged else photo * 0
-    start = photo[: len(goal)]
+def set_gap_closed(scores: Mapping[str, Scores]) -> None:
+    """Sets the networks' `Scores.gap_closed` in one style, on the photos whose pixels were
+    optimised; on all photos if none were.
+
+    Args:
+        scores: of all painters in the style: "photo", and "gatys" if pixels were optimised.
+    """
+    photo = scores["photo"].losses["loss"]
+    optimum = scores["gatys"].losses["loss"] if "gatys" in scores else photo * 0
+    start = photo[: len(optimum)]
     for label in ("A", "B"):
-        if label in judged:
-            reached = judged[label].losses["loss"][: len(goal)]
-            judged[label].way = ((start - reached).sum() / (start - goal).sum()).item()
+        if label in scores:
+            reached = scores[label].losses["loss"][: len(optimum)]
+            closed = (start - reached).sum() / (start - optimum).sum()
+            scores[label].gap_closed = closed.item()

@@ -1,115 +1,60 @@
-"""What an evaluation measured, as people read it: table, sentences, CSV and a sheet of pictures."""
+"""The report of an evaluation: a table, a summary in sentences, a CSV file, a sheet of pictures."""
 
 import csv
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
 
-# A mean over sixteen photos is so many standard errors from 0 by chance in one case of a hundred
-# (Student's t), and one such question is asked for each style.
-BEYOND_SPREAD = 3.0
+from polystyle.evaluation.scores import LOSSES, Results, Scores, paired_difference, verdict
+from polystyle.painting.contact_sheet import contact_sheet
 
-# Fewer photos don't tell how widely photos spread.
-FEW = 5
-
-# A style whose way is so much shorter than the median style's lags.
+# A style lags behind if it closes so much less of the gap than the median style.
 LAG = 0.1
 
-LOSSES = ("content_loss", "style_loss", "loss")
-NAME_WIDTH = 20
+# Longer style names are cut, so that the table of two networks fits in 100 columns.
+NAME_WIDTH = 16
 
 
-@dataclass
-class Judged:
-    """What was measured of one network, or of one of the two ends, in one style.
-
-    Attributes:
-        losses: ``[K]`` float64, a value for each photo, by name: "content_loss", "style_loss" and
-            their weighted sum "loss", scale-free; with "paper_" in front, as the paper has them.
-        picture: the first photo, stylized: RGB ``[3, S, S]`` in [0, 1].
-        way: how far from the photo (0) to the optimised pixels (1) the total loss has come; to a
-            loss of 0 where no pixels were optimised.
-        identical: whether every picture is network A's, bit for bit.
-    """
-
-    losses: "dict[str, Tensor]"
-    picture: "Tensor"
-    way: float = math.nan
-    identical: bool = False
-
-    def mean(self, name: str) -> float:
-        return self.losses[name].mean().item()
+def network_labels(results: Results) -> list[str]:
+    """The labels of the networks that were evaluated: "A", or "A" and "B"."""
+    painters = {painter for scores in results.values() for painter in scores}
+    return [label for label in ("A", "B") if label in painters]
 
 
-# By style name, and then by who painted: "photo", "A", "B", "gatys".
-Results = dict[str, dict[str, Judged]]
+def in_common(results: Results) -> list[dict[str, Scores]]:
+    """The scores in the styles that all networks have."""
+    labels = network_labels(results)
+    return [scores for scores in results.values() if all(label in scores for label in labels)]
 
 
-def paired_difference(a: "Tensor", b: "Tensor") -> tuple[float, float]:
-    """How much larger b is than a, photo by photo, as a share of the mean of a.
-
-    Args:
-        a, b: ``[K]``, losses of the same photos.
-
-    Returns:
-        The mean, and its standard error over photos: NaN for fewer than `FEW`.
-    """
-    shares = (b - a) / a.mean()
-    error = shares.std().item() / math.sqrt(len(shares)) if len(shares) >= FEW else math.nan
-    return shares.mean().item(), error
+def has_optimum(results: Results) -> bool:
+    """Whether pixels were optimised."""
+    return "gatys" in next(iter(results.values()))
 
 
-def verdict(difference: float, error: float) -> str:
-    """What a difference in loss says of B."""
-    if not abs(difference) > BEYOND_SPREAD * error:
-        return "unclear"
-    return "better" if difference < 0 else "worse"
+# ---- Table ----------------------------------------------------------------------------------
 
 
 def table(results: Results) -> str:
-    """The figures as aligned text, a line for each style and one for the mean over the styles that
-    all networks have."""
-    labels = [label for label in ("A", "B") if any(label in each for each in results.values())]
-    shared = [each for each in results.values() if all(label in each for label in labels)]
-    gatys = "gatys" in next(iter(results.values()))
-
-    def column(
-        *heading: str, who: str, value: Callable[[Judged], float], form: str = ".3f"
-    ) -> list[str]:
-        cells = [f"{value(each[who]):{form}}" if who in each else "" for each in results.values()]
-        cells += [f"{mean(value(each[who]) for each in shared):{form}}"] if shared else []
-        return [*heading, *cells]
-
-    def loss(name: str) -> Callable[[Judged], float]:
-        return lambda judged: judged.mean(name)
-
-    two = len(labels) == 2
-    names = [name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…" for name in results]
-    columns = [["", "style", *names, *(["mean"] if shared else [])]]
-    for who in labels:
-        heading = ("way", who) if two else ("", "way")
-        columns.append(column(*heading, who=who, value=lambda judged: judged.way, form=".0%"))
-    for name, word in (("content_loss", "content"), ("style_loss", "style")):
-        painters = {who: who if two else "network" for who in labels}
-        if name == "style_loss":
-            painters = {"photo": "photo", **painters}
-        if gatys and not (two and name == "content_loss"):
-            painters["gatys"] = "Gatys"
-        for who, heading in painters.items():
-            columns.append(column(word, heading, who=who, value=loss(name)))
-    if two:
-        columns.append(["B against A,", "total loss", *map(against, results.values())])
-        columns[-1] += [""] if shared else []
+    """The scores as aligned text: two lines of headings, one line for each style, and the mean over
+    the styles that all networks have."""
+    columns = [style_column(results), *gap_closed_columns(results)]
+    columns += [*content_columns(results), *style_loss_columns(results)]
+    if len(network_labels(results)) == 2:
+        columns.append(comparison_column(results))
     else:
-        for name, word in (("paper_content_loss", "content"), ("paper_style_loss", "style")):
-            columns.append(column("paper's", word, who="A", value=loss(name), form=",.0f"))
+        columns += paper_columns(results)
+    return aligned(columns)
+
+
+def aligned(columns: list[list[str]]) -> str:
+    """Columns of equal length as lines: the first is aligned to the left, the others to the
+    right."""
     widths = [max(map(len, column)) for column in columns]
     lines = []
     for name, *cells in zip(*columns, strict=True):
@@ -118,115 +63,234 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def against(judged: Mapping[str, Judged]) -> str:
-    """How B compares with A in one style, in few words."""
-    if "A" not in judged or "B" not in judged:
+def score_column(
+    results: Results,
+    heading: tuple[str, str],
+    painter: str,
+    value: Callable[[Scores], float],
+    form: str = ".3f",
+) -> list[str]:
+    """One value of a painter's scores in each style, blank where the painter lacks the style."""
+    cells = [
+        f"{value(scores[painter]):{form}}" if painter in scores else ""
+        for scores in results.values()
+    ]
+    shared = in_common(results)
+    if shared:
+        cells.append(f"{mean(value(scores[painter]) for scores in shared):{form}}")
+    return [*heading, *cells]
+
+
+def style_column(results: Results) -> list[str]:
+    """The names of the styles."""
+    names = [name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…" for name in results]
+    return ["", "style", *names, *(["mean"] if in_common(results) else [])]
+
+
+def gap_closed_columns(results: Results) -> list[list[str]]:
+    """The share of the gap that each network has closed."""
+    labels = network_labels(results)
+    headings = {label: ("closed", label) for label in labels}
+    if len(labels) == 1:
+        headings = {labels[0]: ("gap", "closed")}
+    return [
+        score_column(results, heading, label, lambda scores: scores.gap_closed, ".0%")
+        for label, heading in headings.items()
+    ]
+
+
+def loss_columns(results: Results, loss: str, word: str, painters: list[str]) -> list[list[str]]:
+    """One loss of several painters."""
+    network = "network" if len(network_labels(results)) == 1 else "A"
+    headings = {"photo": "photo", "A": network, "B": "B", "gatys": "Gatys"}
+    return [
+        score_column(results, (word, headings[painter]), painter, lambda scores: scores.mean(loss))
+        for painter in painters
+    ]
+
+
+def content_columns(results: Results) -> list[list[str]]:
+    """Content losses of the networks; of optimised pixels only where the width allows it."""
+    painters = network_labels(results)
+    if has_optimum(results) and len(painters) == 1:
+        painters = [*painters, "gatys"]
+    return loss_columns(results, "content_loss", "content", painters)
+
+
+def style_loss_columns(results: Results) -> list[list[str]]:
+    """Style losses of all painters."""
+    painters = ["photo", *network_labels(results), *(["gatys"] if has_optimum(results) else [])]
+    return loss_columns(results, "style_loss", "style", painters)
+
+
+def paper_columns(results: Results) -> list[list[str]]:
+    """Both losses of a single network, as the paper defines them."""
+    return [
+        score_column(
+            results,
+            ("paper's", word),
+            "A",
+            lambda scores, loss=f"paper_{word}_loss": scores.mean(loss),
+            ",.0f",
+        )
+        for word in ("content", "style")
+    ]
+
+
+def comparison_column(results: Results) -> list[str]:
+    """How B compares with A in each style."""
+    cells = [compare_in_style(scores) for scores in results.values()]
+    return ["B against A,", "total loss", *cells, *([""] if in_common(results) else [])]
+
+
+def compare_in_style(scores: Mapping[str, Scores]) -> str:
+    """The difference of B's total loss from A's in one style, its standard error and the verdict;
+    blank if a network lacks the style."""
+    if "A" not in scores or "B" not in scores:
         return ""
-    if judged["B"].identical:
+    if scores["B"].identical:
         return "identical"
-    difference, error = paired_difference(judged["A"].losses["loss"], judged["B"].losses["loss"])
+    difference, error = paired_difference(scores["A"].losses["loss"], scores["B"].losses["loss"])
     if math.isnan(error):
         return f"{difference:+.1%}"
     return f"{100 * difference:+.1f} ±{100 * error:.1f}% {verdict(difference, error):>7}"
 
 
-def answers(results: Results) -> list[str]:
+# ---- Summary --------------------------------------------------------------------------------
+
+
+def summarise(results: Results) -> list[str]:
     """What the table says, in sentences."""
-    labels = [label for label in ("A", "B") if any(label in each for each in results.values())]
-    gatys = "gatys" in next(iter(results.values()))
-    lines = []
-    for label in labels:
-        whose = f"{label}'s " if len(labels) == 2 else "The "
-        reached = {name: each[label].way for name, each in results.items() if label in each}
-        last, middle = min(reached, key=reached.__getitem__), median(reached.values())
-        lines.append(
-            f"{whose}least {'trained' if gatys else 'changed'} style is {last}: "
-            f"{reached[last]:.0%} of the way, where the median style has come {middle:.0%}."
+    labels = network_labels(results)
+    sentences = [least_trained(results, label) for label in labels]
+    if any(
+        scores[label].gap_closed > 1
+        for scores in results.values()
+        for label in labels
+        if label in scores
+    ):
+        sentences.append(
+            "Over 100%: the optimised pixels have not converged, which takes more --gatys-steps."
         )
-        if not gatys:
-            lines[-1] += " How far pixels can come in each is not known without --gatys-steps."
-        elif reached[last] < middle - LAG:
-            lines[-1] += f" Train longer, or weigh it more: loss.style_coefficients={{{last}:2}}."
-        else:
-            lines[-1] += " No style lags behind."
-    if any(each[label].way > 1 for each in results.values() for label in labels if label in each):
-        lines.append("Over 100%: the pixels are not yet optimal, which takes more --gatys-steps.")
-    both = [each for each in results.values() if "A" in each and "B" in each]
-    if not both:
-        return lines if len(labels) == 1 else [*lines, "A and B have no style in common."]
-    identical = sum(each["B"].identical for each in both)
+    if len(labels) == 2:
+        sentences += compare_networks(results)
+    return sentences
+
+
+def least_trained(results: Results, label: str) -> str:
+    """The style in which a network has closed least of the gap, and what to do about it."""
+    whose = f"{label}'s" if len(network_labels(results)) == 2 else "The"
+    closed = {name: scores[label].gap_closed for name, scores in results.items() if label in scores}
+    least = min(closed, key=closed.__getitem__)
+    middle = median(closed.values())
+    gap = f"{closed[least]:.0%} of the gap closed, where the median style has {middle:.0%}."
+    if not has_optimum(results):
+        return (
+            f"{whose} least changed style is {least}: {gap} "
+            "Without --gatys-steps, the loss that pixels can reach in each style is not known."
+        )
+    advice = "No style lags behind."
+    if closed[least] < middle - LAG:
+        advice = (
+            f"Train longer, or raise the style's weight: loss.style_coefficients={{{least}:2}}."
+        )
+    return f"{whose} least trained style is {least}: {gap} {advice}"
+
+
+def compare_networks(results: Results) -> list[str]:
+    """How B compares with A over the styles that both have."""
+    shared = in_common(results)
+    if not shared:
+        return ["A and B have no style in common."]
+    count = f"the {len(shared)} {'style' if len(shared) == 1 else 'styles'} that both have"
+    identical = sum(scores["B"].identical for scores in shared)
+    sentences = []
     if identical:
-        lines.append(
-            f"B paints {identical} of the {len(both)} styles that both have exactly as A does, "
-            "bit for bit: whatever sets B apart cost them nothing."
+        sentences.append(
+            f"B paints {identical} of {count} exactly as A does, bit for bit: the difference "
+            "between A and B does not affect them."
         )
-    if identical == len(both):
-        return lines
-    for prefix, definition in (("", "B's total loss"), ("paper_", "As the paper defines it, it")):
-        a, b = (
-            sum(each[label].losses[f"{prefix}loss"] for each in both) / len(both)
-            for label in ("A", "B")
-        )
-        difference, error = paired_difference(a, b)
-        line = f"{definition} is {abs(difference):.1%} {'lower' if difference < 0 else 'higher'}"
-        line += f" than A's over the {len(both)} styles that both have" if not prefix else ""
-        if math.isnan(error):
-            lines.append(f"{line}. With so few photos, that may be chance.")
-            continue
-        line += f" (standard error {error:.1%}, over {len(a)} photos): "
-        said = verdict(difference, error)
-        lines.append(
-            line
-            + ("within" if said == "unclear" else f"B is {said}, beyond")
-            + " the spread over photos."
-        )
-    return lines
+    if identical < len(shared):
+        sentences += [
+            compare_loss(shared, "loss", "B's total loss", f" than A's over {count}"),
+            compare_loss(shared, "paper_loss", "As the paper defines it, the loss", ""),
+        ]
+    return sentences
 
 
-def write_csv(path: Path, results: Results, models: Mapping[str, Path | None]) -> None:
-    """A row for each style and painter: the networks, the photo itself and the optimised pixels."""
+def compare_loss(shared: list[dict[str, Scores]], loss: str, subject: str, than_whose: str) -> str:
+    """How one loss of B, averaged over styles, compares with A's, and whether the difference is
+    beyond the spread over photos."""
+    a, b = (
+        sum(scores[label].losses[loss] for scores in shared) / len(shared) for label in ("A", "B")
+    )
+    difference, error = paired_difference(a, b)
+    direction = "lower" if difference < 0 else "higher"
+    comparison = f"{subject} is {abs(difference):.1%} {direction}{than_whose}"
+    if math.isnan(error):
+        return f"{comparison}. With so few photos, that may be chance."
+    conclusion = verdict(difference, error)
+    return (
+        f"{comparison} (standard error {error:.1%}, over {len(a)} photos): "
+        + ("within" if conclusion == "unclear" else f"B is {conclusion}, beyond")
+        + " the spread over photos."
+    )
+
+
+# ---- Files ----------------------------------------------------------------------------------
+
+
+def write_csv(path: Path, results: Results, models: Mapping[str, Path]) -> None:
+    """Writes a row for each style and painter: the networks, the photo and the optimised pixels.
+
+    Args:
+        path: the file to write.
+        results: the scores.
+        models: the networks' files by label.
+    """
     losses = [prefix + name for prefix in ("", "paper_") for name in LOSSES]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         comparison = ["difference_from_a", "standard_error", "identical_to_a"]
-        writer.writerow(["style", "painter", "model", "photos", *losses, "way", *comparison])
-        for name, judged in results.items():
-            for label in ("A", "B", "photo", "gatys"):
-                if label not in judged:
+        writer.writerow(["style", "painter", "model", "photos", *losses, "gap_closed", *comparison])
+        for name, scores in results.items():
+            for painter in ("A", "B", "photo", "gatys"):
+                if painter not in scores:
                     continue
-                each = judged[label]
-                row = [name, label, models.get(label), len(each.losses["loss"])]
-                row += [f"{each.mean(loss):.6g}" for loss in losses]
-                row.append(f"{each.way:.6g}" if label in models else "")
-                if label == "B" and "A" in judged:
-                    a, b = judged["A"].losses["loss"], each.losses["loss"]
-                    row += [f"{value:.6g}" for value in paired_difference(a, b)]
-                    row.append(each.identical)
+                own = scores[painter]
+                row = [name, painter, models.get(painter), len(own.losses["loss"])]
+                row += [f"{own.mean(loss):.6g}" for loss in losses]
+                row.append(f"{own.gap_closed:.6g}" if painter in models else "")
+                if painter == "B" and "A" in scores:
+                    difference = paired_difference(scores["A"].losses["loss"], own.losses["loss"])
+                    row += [*(f"{value:.6g}" for value in difference), own.identical]
                 else:
                     row += [""] * len(comparison)
                 writer.writerow(row)
 
 
-def sheet(results: Results, photo: "Tensor", paintings: "Mapping[str, Tensor]") -> "Image.Image":
-    """A row for each style: its painting, the first photo, what each network makes of that, and
-    the optimised pixels."""
-    from PIL import Image
-    from torchvision.transforms.v2.functional import to_pil_image
+def picture_sheet(results: Results, photo: Tensor, paintings: Mapping[str, Tensor]) -> Image.Image:
+    """A row for each style: its painting, the first photo, the networks' pictures of that photo,
+    and its optimised pixels; white where a network lacks the style.
 
-    from polystyle.painting.contact_sheet import contact_sheet
-
-    labels = list(dict.fromkeys(label for each in results.values() for label in each))
-    columns = [label for label in ("A", "B", "gatys") if label in labels]
+    Args:
+        results: the scores, which hold the painters' pictures.
+        photo: RGB ``[3, S, S]`` in [0, 1].
+        paintings: RGB ``[3, h, w]`` in [0, 1] by style name.
+    """
+    labels = network_labels(results)
+    painters = [*labels, *(["gatys"] if has_optimum(results) else [])]
     pictures, captions = [], []
-    for name, judged in results.items():
+    for name, scores in results.items():
         pictures += [to_pil_image(paintings[name]), to_pil_image(photo)]
         captions += [name, "photo"]
-        for label in columns:
-            if label not in judged:
+        for painter in painters:
+            if painter not in scores:
                 pictures.append(Image.new("RGB", photo.shape[:0:-1], "white"))
                 captions.append("")
                 continue
-            pictures.append(to_pil_image(judged[label].picture))
-            who = label if "B" in columns else "network"
-            captions.append("Gatys" if label == "gatys" else f"{who}: {judged[label].way:.0%}")
-    return contact_sheet(pictures, captions, len(columns) + 2, cell=photo.shape[-1])
+            pictures.append(to_pil_image(scores[painter].picture))
+            who = painter if len(labels) == 2 else "network"
+            caption = f"{who}: {scores[painter].gap_closed:.0%}"
+            captions.append("Gatys" if painter == "gatys" else caption)
+    return contact_sheet(pictures, captions, len(painters) + 2, cell=photo.shape[-1])

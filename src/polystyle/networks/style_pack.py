@@ -1,4 +1,4 @@
-"""A style pack: one style of a network as a file of its own, to keep, to share, to merge again."""
+"""Style packs: one style of a network as a file of its own, which merges into a network again."""
 
 import base64
 import json
@@ -27,21 +27,22 @@ from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.style_names import check_style_name, find_style
 
 FORMAT = "polystyle-style"
-MAX_BYTES = 64_000_000  # packs may come from anywhere; those of the published network have 15,000
-FORMAT_VERSION = 2  # 1, of polystyle 0.1, named the network's width alone
+MAX_BYTES = 64_000_000  # of an untrusted pack; packs of the published network have 15,000
+FORMAT_VERSION = 2  # version 1, of polystyle 0.1, had the network's width in place of its kind
 
 
 @dataclass
 class StylePack:
-    """One style, and what network it belongs to.
+    """One style, and the network that it belongs to.
 
     Attributes:
-        style_name: its name.
-        rows: its gamma and beta of every layer, one after the other in the order of `rows_of`:
-            ``[the sum of all C]`` float32.
-        fingerprint: of the convolutions that it was trained with: see `model_file.fingerprint`.
-        kind: the network's, for people to read.
-        training: how the network was trained: plain values, for people to read.
+        style_name: the name of the style.
+        rows: gamma and beta of every layer, concatenated in the order of `rows_of`: ``[S]``
+            float32, S the sum of all the sizes C.
+        fingerprint: of the convolutions that the style was trained with: see
+            `model_file.fingerprint`.
+        kind: the kind of the network, to be shown to users.
+        training: the settings of the training, plain values, to be shown to users.
         thumbnail: a small JPEG of the painting, or None.
     """
 
@@ -54,10 +55,10 @@ class StylePack:
 
 
 def extract_style(model: Model, name: str) -> StylePack:
-    """A copy of one of a network's styles.
+    """Copies one style of a network.
 
     Raises:
-        ValueError: it has no style of this name.
+        ValueError: the network has no style of this name.
     """
     index = find_style(name, model.style_names)
     rows = [table[index].to("cpu", torch.float32) for table in rows_of(model.net).values()]
@@ -72,10 +73,16 @@ def extract_style(model: Model, name: str) -> StylePack:
 
 
 def merge_style(model: Model, pack: StylePack) -> Model:
-    """The network with one more style, its last; all the others paint what they did, bit for bit.
+    """The network with the style of a pack as its last. All other styles paint the same picture as
+    before, bit for bit.
+
+    Args:
+        model: the network. It is not changed.
+        pack: the style.
 
     Raises:
-        ValueError: the style belongs to other convolutions, or its name is taken.
+        ValueError: the style was trained with other convolutions, its name is taken, or its rows do
+            not fit the network's layers.
     """
     own = fingerprint(model.net)
     if pack.fingerprint != own:
@@ -108,7 +115,7 @@ def merge_style(model: Model, pack: StylePack) -> Model:
 
 
 def save_style_pack(path: Path, pack: StylePack) -> None:
-    """Write a style to a safetensors file, atomically; an older file there is replaced."""
+    """Writes a style to a safetensors file, atomically; an existing file is replaced."""
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -119,20 +126,20 @@ def save_style_pack(path: Path, pack: StylePack) -> None:
     }
     if pack.thumbnail is not None:
         header["thumbnail"] = base64.b64encode(pack.thumbnail).decode()
-    # One tensor, not one for each layer: the names of 32 would be a fifth of the file.
+    # One tensor for all layers: the names of 32 tensors would be a fifth of the file.
     write_safetensors(path, {"rows": pack.rows}, header)
 
 
 def is_style_pack(path: Path) -> bool:
-    """Whether a safetensors file says that it is a style pack; raises as `read_header`."""
+    """Whether the header of a safetensors file is that of a style pack; raises as `read_header`."""
     return read_header(path).get("format") == FORMAT
 
 
 def load_style_pack(path: Path) -> StylePack:
-    """Read a style that `save_style_pack` wrote. Whether it fits a network, `merge_style` sees.
+    """Reads a style that `save_style_pack` wrote. `merge_style` checks whether it fits a network.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, or from a newer polystyle.
     """
     header = read_header(path)
