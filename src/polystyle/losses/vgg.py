@@ -17,7 +17,7 @@ PIXEL_MEAN = (123.68, 116.779, 103.939)
 
 
 class VGG16(nn.Module):
-    """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen: a ruler, not a network that learns.
+    """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen: its features measure images.
 
     Its weights are buffers outside of the state dict, not parameters. So they move with the module
     and are in no optimizer and in no checkpoint. It stays in eval mode whatever is asked.

@@ -1,5 +1,5 @@
-"""The optimizer: Adam, in which a style rests while no photo of the batch is painted in it, and
-everything does where a gradient is not finite."""
+"""The optimizer: Adam, which does not update the rows of styles that are absent from the batch, and
+updates nothing where a gradient is not finite."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,11 +11,11 @@ from torch.optim import Adam
 
 
 class StyleAdam(Adam):
-    """Adam (Kingma & Ba 2015), with one step count for each style's row of gamma and beta.
+    """Lazy Adam (Kingma & Ba 2015, algorithm 1) for the styles' rows, with per-row bias correction.
 
-    To Adam a style that isn't in the batch has a gradient of zero: its momentum would move it on
-    all the same, and its second moment would fade. Here a row without a gradient keeps its values
-    and its moments, bit for bit, and a row's bias correction counts the steps that it has taken.
+    Plain Adam sees a gradient of zero for a style that is absent from the batch: momentum moves its
+    row all the same, and its second moment fades. Here a row without a gradient keeps its values
+    and its moments, bit for bit, and its bias correction counts the steps that the row has taken.
 
     A step with an infinite or NaN gradient changes nothing at all, and is counted. All that is
     decided on the device: nobody waits for it.
