@@ -15,7 +15,7 @@ from training import load_checkpoint, make_folders, run, train_command
 from polystyle.networks.model_file import Model, load_model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.train import load_base, train
+from polystyle.training.build_run import load_base, train
 
 ADD = (
     "experiment=add_styles",

@@ -94,13 +94,18 @@ def test_only_training_knows_the_trainer_of_lightning() -> None:
             assert names <= {"LightningDataModule"}, module
 
 
-def test_only_two_modules_know_hydra() -> None:
+def test_only_three_modules_know_hydra() -> None:
     knowing = {
         module
         for module, path in modules().items()
         if any(source.split(".")[0] == "hydra" for source, _ in imported_names(path))
     }
-    assert knowing == {"polystyle.train", "polystyle.training.config_check"}
+    # The command, and what it hands the configuration to.
+    assert knowing == {
+        "polystyle.train",
+        "polystyle.training.build_run",
+        "polystyle.training.config_check",
+    }
 
 
 def test_every_package_is_shipped() -> None:

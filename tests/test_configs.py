@@ -12,7 +12,7 @@ from training import TINY, make_folders
 
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.transformer_net import TransformerNet
-from polystyle.train import train
+from polystyle.training.build_run import train
 from polystyle.training.config_check import explain
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -231,8 +231,8 @@ def test_newer_format_asks_for_an_update(saved: Path) -> None:
             "down.0.conv.weight is F32 [4, 3, 3, 3], not F32 [4, 3, 9, 9]",
         ),
         (
-            {"up.1.norm.beta": torch.zeros(3, 4, dtype=torch.float16)},
-            "up.1.norm.beta is F16 [3, 4], not F32 [3, 4]",
+            {"up.1.norm.beta": torch.zeros(3, 4, dtype=torch.float64)},
+            "up.1.norm.beta is F64 [3, 4], not F32 [3, 4]",
         ),
         ({"one_too_many": torch.ones(1)}, "unexpected tensor 'one_too_many'"),
         ({"\x1b[2J": torch.ones(1)}, r"unexpected tensor '\x1b[2J'"),

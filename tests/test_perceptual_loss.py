@@ -363,3 +363,13 @@ def test_paintings_of_one_size_together_have_the_gram_matrices_they_have_alone(
     assert seen[4:] == [(2, 3, 32, 40), (1, 3, 32, 32), (1, 3, 48, 32)]
     for name, grams in together.items():
         assert (grams - alone[name]).norm() < 1e-6 * alone[name].norm()
+
+
+def test_one_image_is_compared_with_every_painting(vgg: VGG16) -> None:
+    loss = PerceptualLoss(vgg)
+    loss.set_style_images({"a": torch.rand(3, 32, 32), "b": torch.rand(3, 40, 32), "photo": None})
+    content, stylized = torch.rand(2, 1, 3, 32, 32)
+    together = loss(content, stylized, torch.arange(loss.num_styles))["loss"]
+    for index in range(loss.num_styles):
+        alone = loss(content, stylized, torch.tensor([index]))["loss"]
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-5, atol=1e-6)

@@ -13,7 +13,7 @@ from test_video import read_frames, read_sounds, write_clip
 
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
-from polystyle.networks.model_file import Model, save_model
+from polystyle.networks.model_file import PRETRAINED_FILE, Model, load_model, save_model
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter
 from polystyle.stylize import main
@@ -211,11 +211,14 @@ def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: 
         assert not output.exists()
 
 
-def test_without_a_network_it_says_what_to_name(tmp_path: Path) -> None:
-    photo = make_photo(tmp_path / "photo.png", 20, 20)
-    message = checked_line(command(photo, "--style", "wave", "--output", tmp_path / "painted"))
-    assert "--model is missing: name a model.safetensors, or the folder of a run" in message
-    assert not (tmp_path / "painted").exists()
+def test_without_a_network_it_paints_with_the_one_that_ships(tmp_path: Path) -> None:
+    photo = make_photo(tmp_path / "photo.png", 40, 30)
+    result = command(photo, "--style", "starry_night", "--output", tmp_path / "painted")
+    assert result.returncode == 0, result.stderr
+    expected = load_model(PRETRAINED_FILE)
+    painted = Painter(expected)(Image.open(photo), "starry_night")
+    with Image.open(tmp_path / "painted/photo-starry_night.png") as picture:
+        assert picture.tobytes() == painted.tobytes()
 
 
 def test_exit_status_is_0_when_every_photo_was_painted(

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.networks.model_file import load_model
-from polystyle.train import train
+from polystyle.training.build_run import train
 from polystyle.training.trainer import best_precision
 
 STEPS = ("trainer.max_steps=8", "trainer.val_check_interval=4", "data.num_workers=2")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path,
+    path: str | Path = "pretrained",
     device: str = "auto",
     precision: str = "float32",
     network: "type[nn.Module] | None" = None,
@@ -18,7 +18,8 @@ def load(
     """Load a trained network to paint with: ``load("outputs/monet")(photo, "wave")``.
 
     Args:
-        path: a model file, or the folder of the run that wrote it.
+        path: a model file, or the folder of the run that wrote it. By default, the network that
+            comes with polystyle.
         device, precision: see `polystyle.painting.painter.Painter`.
         network: the class of the network, if it is not one of polystyle's own.
 

@@ -12,7 +12,7 @@ EPILOG = """A network in the folder of its run needs no flag: its photos and pai
 examples:
   polystyle-evaluate outputs/monet
   polystyle-evaluate outputs/monet outputs/longer
-  polystyle-evaluate model.safetensors --content-dir photos/ --style-dir paintings/
+  polystyle-evaluate pretrained --content-dir photos/ --style-dir paintings/
 """
 
 
@@ -40,7 +40,13 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="folder of a run, or a model.safetensors"
+        "model",
+        type=Path,
+        nargs="?",
+        default=Path("pretrained"),
+        metavar="MODEL",
+        help="folder of a run, or a model.safetensors (default: the network that comes with "
+        "polystyle)",
     )
     parser.add_argument(
         "model_b", type=Path, nargs="?", metavar="MODEL_B", help="a second one, to compare with"

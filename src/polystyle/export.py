@@ -14,6 +14,7 @@ Write a trained network as one ONNX file, and check in onnxruntime that it paint
 
 The file holds the names of the styles. In float16 it is half as large, and is used the same way."""
 EPILOG = """examples:
+  polystyle-export
   polystyle-export outputs/monet
   polystyle-export outputs/monet --precision float16 --output phone/monet.onnx
 """
@@ -33,13 +34,20 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="folder of a run, or a model.safetensors"
+        "model",
+        type=Path,
+        nargs="?",
+        default=Path("pretrained"),
+        metavar="MODEL",
+        help="folder of a run, or a model.safetensors (default: the network that comes with "
+        "polystyle)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="file to write (default: beside the model file, named after it, such as model.onnx)",
+        help="file to write (default: beside the model file, named after it, such as model.onnx; "
+        "paintings.onnx here for the network that comes with polystyle)",
     )
     parser.add_argument(
         "--precision",
@@ -113,7 +121,9 @@ def export(
 def default_output(model_file: Path, precision: str) -> Path:
     """The ONNX file beside a model file; float16 has a name of its own."""
     ending = "" if precision == "float32" else f"-{precision}"
-    return model_file.with_name(f"{model_file.stem}{ending}.onnx")
+    from polystyle.networks.model_file import folder_of
+
+    return folder_of(model_file) / f"{model_file.stem}{ending}.onnx"
 
 
 def print_usage(output: Path, style_names: list[str]) -> None:

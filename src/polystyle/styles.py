@@ -10,6 +10,7 @@ A style leaves its network as a style pack, a file of some 15 KB, and merges int
 the same convolutions: the same fingerprint, as `list` shows it. Whatever is done to one style, all
 the others paint the same picture as before, bit for bit."""
 EPILOG = """examples:
+  polystyle-styles list
   polystyle-styles list outputs/monet
   polystyle-styles extract outputs/monet wave candy --output styles/
   polystyle-styles merge outputs/monet styles/rain.safetensors --output new.safetensors
@@ -17,7 +18,8 @@ EPILOG = """examples:
   polystyle-styles rename outputs/monet wave great_wave --output new.safetensors
   polystyle-styles reorder outputs/monet wave candy --output new.safetensors
 
-A network is the folder of a run or a model.safetensors. Nothing is overwritten without --overwrite.
+A network is the folder of a run, a model.safetensors, or "pretrained", the one that comes with
+polystyle. Nothing is overwritten without --overwrite.
 With it, --output may be the network's own file.
 """
 NETWORK = "folder of a run, or a model.safetensors"
@@ -50,7 +52,14 @@ def make_parser() -> argparse.ArgumentParser:
     about = "show what a network or a style pack holds"
     command = commands.add_parser("list", help=about, description=f"{about.capitalize()}.")
     command.set_defaults(function="list_styles")
-    command.add_argument("path", type=Path, metavar="FILE", help=f"{NETWORK}, or a style pack")
+    command.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        default=Path("pretrained"),
+        metavar="FILE",
+        help=f"{NETWORK}, or a style pack (default: the network that comes with polystyle)",
+    )
 
     def add_command(name: str, about: str, output: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")

@@ -9,16 +9,17 @@ from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
 EPILOG = """examples:
-  polystyle-stylize photo.jpg --model outputs/monet --style starry_night
-  polystyle-stylize photos/ --model outputs/monet --style all --output painted/
-  polystyle-stylize photo.jpg --model outputs/monet --style starry_night:0.7 --style wave:0.3
-  polystyle-stylize photo.jpg --model outputs/monet --mask sky.png=wave --mask rest=starry_night
-  polystyle-stylize photo.jpg --model outputs/monet --style wave --strength 0.5 --keep-colors
-  polystyle-stylize photo.jpg --model outputs/monet --sweep starry_night wave
-  polystyle-stylize photo.jpg --model outputs/monet --blend-grid starry_night wave candy mosaic
-  polystyle-stylize clip.mp4 --model outputs/monet --style wave
+  polystyle-stylize photo.jpg --style starry_night
+  polystyle-stylize photos/ --style all --output painted/
+  polystyle-stylize photo.jpg --style starry_night:0.7 --style wave:0.3
+  polystyle-stylize photo.jpg --mask sky.png=wave --mask rest=starry_night
+  polystyle-stylize photo.jpg --style wave --strength 0.5 --keep-colors
+  polystyle-stylize photo.jpg --sweep starry_night wave
+  polystyle-stylize photo.jpg --blend-grid starry_night wave water_lilies the_scream
+  polystyle-stylize clip.mp4 --style wave
+  polystyle-stylize photo.jpg --model outputs/monet --style haystacks
 
-The styles of a network: polystyle-styles list outputs/monet
+The styles of a network: polystyle-styles list [outputs/monet]
 """
 
 
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags; their names are those of the fields of `PaintOptions`."""
     parser = argparse.ArgumentParser(
         prog="polystyle-stylize",
-        usage="polystyle-stylize PHOTO... --model FILE_OR_RUN --style NAME [--output FOLDER] [...]",
+        usage="polystyle-stylize PHOTO... --style NAME [--model FILE_OR_RUN] [--output DIR] [...]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,12 +51,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
     )
-    # Not required by argparse: `paint_files` first looks for a network among the photos.
     parser.add_argument(
         "--model",
         type=Path,
+        default=Path("pretrained"),
         metavar="FILE_OR_RUN",
-        help="the network: a model.safetensors, or the folder of a run",
+        help="the network: a model.safetensors, or the folder of a run (default: the network that "
+        "comes with polystyle)",
     )
 
     styles = parser.add_argument_group("what to paint (one of these)")

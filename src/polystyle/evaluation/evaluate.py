@@ -12,7 +12,7 @@ from polystyle.evaluation.references import make_references
 from polystyle.evaluation.report import picture_sheet, summarise, table, write_csv
 from polystyle.evaluation.scores import Results
 from polystyle.evaluation.settings import Settings, read_settings
-from polystyle.networks.model_file import Model, load_model, model_path
+from polystyle.networks.model_file import Model, folder_of, load_model, model_path
 from polystyle.painting.painter import find_device
 
 
@@ -91,9 +91,10 @@ def check_counts(photos: int, gatys_photos: int, gatys_steps: int) -> None:
 
 
 def default_output(paths: Mapping[str, Path]) -> Path:
-    """The folder for an evaluation: beside A's model file, named after B's run if there is one."""
+    """The folder for an evaluation: beside A's model file, named after B's run if there is one.
+    The network that comes with polystyle is evaluated in the current folder."""
     name = f"evaluation-vs-{run_name(paths['B'])}" if "B" in paths else "evaluation"
-    return paths["A"].parent / name
+    return folder_of(paths["A"]) / name
 
 
 def run_name(model_file: Path) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -19,7 +20,13 @@ MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write a file whole or not at all; its folder is made, and an older file there replaced. The
-    same tensors and header make the same bytes."""
+    same tensors and header make the same bytes.
+
+    Args:
+        path: the file.
+        tensors: by name, float32 or float16.
+        header: plain text by name.
+    """
     # safetensors writes what lies in memory, so channels_last weights are laid out anew.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +74,8 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that holds exactly these, by name, in finite float32.
+    """The tensors of a safetensors file that holds exactly these, by name, as finite float32. The
+    file may hold them in float16.
 
     No tensor is read before the header is known to declare what is expected.
 
@@ -89,12 +97,12 @@ def read_tensors(path: Path, shapes: Mapping[str, Sequence[int | None]]) -> dict
                 found_side if side is None else side
                 for side, found_side in zip_longest(shapes[name], shape, fillvalue=-1)
             ]
-            if (dtype, shape) != ("F32", expected):
+            if dtype not in ("F32", "F16") or shape != expected:
                 complaints.append(f"{name} is {dtype} {shape}, not F32 {list(shapes[name])}")
         if complaints:
             raise ValueError(f"{path} does not hold what its header promises: {min(complaints)}")
         # Copies: what they are copied from is the file itself, which may change.
-        tensors = {name: file.get_tensor(name).clone() for name in shapes}
+        tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{path}: {name} holds numbers that are infinite or NaN")

@@ -156,6 +156,11 @@ class PerceptualLoss(nn.Module):
         self.relative = relative
         self.style_coefficients = dict(style_coefficients or {})
 
+    @property
+    def num_styles(self) -> int:
+        """How many paintings there are, with the style that paints the photo itself."""
+        return len(self.coefficients)
+
     @torch.no_grad()
     def set_style_images(self, style_images: Mapping[str, Tensor | None]) -> None:
         """Compute the Gram matrices of all paintings, once: they are constants.
@@ -216,7 +221,8 @@ class PerceptualLoss(nn.Module):
 
         Args:
             content, stylized: RGB ``[B, 3, H, W]`` in [0, 1].
-            style: index ``[B]`` of the painting that each stylized image should look like.
+            style: index ``[B]`` of the painting that each stylized image should look like. One
+                image is compared with several paintings if B is 1 and `style` is longer.
 
         Returns:
             ``"loss"``, the weighted total, and ``"content_loss"``, ``"style_loss"``, ``"tv_loss"``

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from polystyle.losses.perceptual_loss import PerceptualLoss
@@ -52,6 +53,17 @@ class StyleTransfer(nn.Module):
         content, style = batch["content"], batch["style"]
         losses = self.loss(content, net(content, style), style)
         return {**losses, "loss": losses["loss"] * is_varied(content)}
+
+    def losses_by_condition(self, net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss that one stylized photo has for each of the N styles: ``[N]`` float32.
+
+        Args:
+            net: as in `forward`.
+            batch: as in `forward`, of one photo. Its style is the row that it is painted with.
+        """
+        content = batch["content"]
+        styles = torch.arange(self.loss.num_styles, device=content.device)
+        return self.loss(content, net(content, batch["style"]), styles)["loss"]
 
 
 def is_varied(content: Tensor) -> Tensor:

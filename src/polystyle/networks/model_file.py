@@ -31,6 +31,10 @@ NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
 # The file in a run's folder.
 MODEL_NAME = "model.safetensors"
 
+# The network that comes with polystyle, and the word for it wherever a model file is named.
+PRETRAINED = "pretrained"
+PRETRAINED_FILE = Path(__file__).parent / "pretrained/paintings.safetensors"
+
 # Models may come from anywhere: what they may hold, at the most.
 MAX_THUMBNAIL = 512  # pixels; ours have 64
 MAX_ARGUMENT = 1e6  # what a network is built with, such as its width
@@ -82,11 +86,14 @@ def kind_of(net: nn.Module) -> NetworkKind:
 
 
 def model_path(path: Path) -> Path:
-    """The model file that a path names: the file itself, or that of a run's folder.
+    """The model file that a path names: the file itself, that of a run's folder, or for the word
+    "pretrained" the one that comes with polystyle.
 
     Raises:
         FileNotFoundError: nothing is there, or a folder without a model file.
     """
+    if path == Path(PRETRAINED):
+        return PRETRAINED_FILE
     if not path.is_dir():
         if not path.exists():
             raise FileNotFoundError(f"there is no model file {path}")
@@ -96,6 +103,12 @@ def model_path(path: Path) -> Path:
             f"{path} is a folder without a {MODEL_NAME}: a run's folder has one"
         )
     return path / MODEL_NAME
+
+
+def folder_of(path: Path) -> Path:
+    """Where to write what is made from a model file: its own folder, but the current one for the
+    network that comes with polystyle."""
+    return Path() if path == PRETRAINED_FILE else path.parent
 
 
 def fingerprint(net: nn.Module) -> str:
@@ -172,12 +185,13 @@ def check_version(path: Path, header: Mapping[str, str], newest: int) -> None:
         )
 
 
-def save_model(path: Path, model: Model) -> None:
+def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> None:
     """Write a network to a safetensors file, atomically.
 
     Args:
         path: the file; its folder is made. An older file there is replaced.
         model: what to write.
+        dtype: of the numbers in the file: float32, or float16 for half the size.
 
     Raises:
         ValueError: not one name for each style.
@@ -198,14 +212,15 @@ def save_model(path: Path, model: Model) -> None:
         "training": json.dumps(model.training),
         "thumbnails": json.dumps(thumbnails),
     }
-    write_safetensors(path, model.net.state_dict(), header)
+    tensors = {name: tensor.to(dtype) for name, tensor in model.net.state_dict().items()}
+    write_safetensors(path, tensors, header)
 
 
 def load_model(path: Path, network: type[nn.Module] | None = None) -> Model:
     """Read a network that `save_model` wrote; it comes on the CPU, in eval mode.
 
     Args:
-        path: the file, or the folder of the run that wrote it.
+        path: the file, the folder of the run that wrote it, or "pretrained": see `model_path`.
         network: the class of a network of one's own, whose name the file must bear. By default the
             file holds one of polystyle's `NETWORKS`.
 

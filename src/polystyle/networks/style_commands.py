@@ -38,10 +38,10 @@ def list_styles(path: Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: the file is neither a model nor a style pack.
     """
-    path = model_path(path)
-    if is_style_pack(path):
-        return describe_pack(path, load_style_pack(path))
-    return describe_model(path, load_model(path))
+    file = model_path(path)
+    if is_style_pack(file):
+        return describe_pack(path, load_style_pack(file))
+    return describe_model(path, load_model(file))
 
 
 def describe_pack(path: Path, pack: StylePack) -> list[str]:
@@ -208,8 +208,8 @@ def count_styles(styles: Collection) -> str:
 
 
 def size(path: Path) -> str:
-    """The size of a file in KB (1,000 bytes)."""
-    return f"{path.stat().st_size / 1000:,.1f} KB"
+    """The size of a model file or style pack in KB (1,000 bytes)."""
+    return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
 
 
 def quote(path: Path) -> str:

@@ -53,7 +53,7 @@ class PaintOptions:
     """
 
     photos: list[str]
-    model: Path | None
+    model: Path
     style: list[str]
     mask: list[str]
     sweep: list[str] | None
@@ -86,8 +86,6 @@ def paint_files(options: PaintOptions) -> int:
     """
     silence_pillow()  # its warnings about large photos: tiles are for those
     sources = find_sources(options.photos)
-    if options.model is None:
-        raise ValueError("--model is missing: name a model.safetensors, or the folder of a run")
     painter = Painter(load_model(options.model), options.device, options.precision, options.tile)
     job = PaintJob(painter, options)
     is_new = not options.output.exists()

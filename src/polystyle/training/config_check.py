@@ -18,6 +18,7 @@ from polystyle.training.run_record import RENAMED, flat
 # Keys that train.py itself reads.
 OWN: dict[str, Any] = {
     "seed": int,
+    "init": str,
     "model_file": str | None,
     "ckpt_path": str | None,
     "run_dir": str,

@@ -1,5 +1,6 @@
 """The LightningModule: a network, an objective and an optimizer, as Lightning wants them."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from polystyle.networks.model_file import Model, fingerprint
 from polystyle.networks.style_rows import check_has_rows, rows_of, with_rows
 from polystyle.training.nearest_rows import nearest_rows, set_rows, with_new_rows
 from polystyle.training.style_adam import StyleAdam
+
+log = logging.getLogger(__name__)
 
 Batch = Mapping[str, Tensor]
 Losses = Mapping[str, Tensor]
@@ -37,7 +40,7 @@ class MultiStyleModule(LightningModule):
             learning rate constant.
         base: a trained network to add the conditions to, in place of `network`. Its shared weights
             and its own rows stay as they are; only the new rows are trained, and each begins as the
-            nearest old one.
+            nearest old one. (`begin_from` copies a trained network, and trains all of it.)
         compile: whether `FirstStep` compiles the training step with torch.compile.
 
     A step whose loss or gradient is not finite is skipped (see `StyleAdam`).
@@ -70,6 +73,7 @@ class MultiStyleModule(LightningModule):
             if not hasattr(self.net, "arguments"):  # for the model file's header
                 self.net.arguments = dict(getattr(network, "keywords", {}))
         self.net.to(memory_format=torch.channels_last)
+        self.origin = base
         self.objective = objective
         self.learning_rate = learning_rate
         self.style_lr_multiplier = style_lr_multiplier
@@ -81,21 +85,48 @@ class MultiStyleModule(LightningModule):
         data = self.trainer.datamodule
         if prepare := getattr(self.objective, "prepare", None):
             prepare(data)
-        if self.base and not self.trainer.ckpt_path:
-            self.begin_as_nearest()
+        if self.origin and not self.trainer.ckpt_path:
+            self.begin_as_nearest(self.origin)
 
-    def begin_as_nearest(self) -> None:
-        """Begin each new row as the old one that, as it is, has the least loss for it."""
-        data = self.trainer.datamodule
-        examples = self.trainer.strategy.batch_to_device(data.example(len(self.conditions)))
-        batches = [
-            {name: values[index : index + 1] for name, values in examples.items()}
-            for index in range(len(self.conditions))
-        ]
-        old_rows = rows_of(self.base.net)
-        nearest = nearest_rows(self.net, old_rows, self.losses, batches)
+    def begin_from(self, origin: Model) -> None:
+        """Begin with the shared tensors of a trained network of the same kind, and each row as the
+        nearest of its rows. All of the network is trained."""
+        rows = rows_of(self.net)
+        shared = {n: t for n, t in origin.net.state_dict().items() if n not in rows}
+        self.net.load_state_dict(shared, strict=False)
+        self.origin = origin
+
+    def begin_as_nearest(self, origin: Model) -> None:
+        """Begin each row as that of a trained network which, as it is, has the least loss for it.
+        A line names them."""
+        old_rows = rows_of(origin.net)
+        with self.trainer.precision_plugin.train_step_context():
+            nearest = nearest_rows(self.net, old_rows, self.losses_by_condition)
         # Were two losses a rounding apart, devices might choose differently.
-        set_rows(self.net, old_rows, self.trainer.strategy.broadcast(nearest))
+        nearest = self.trainer.strategy.broadcast(nearest)
+        set_rows(self.net, old_rows, nearest)
+        pairs = zip(self.conditions, nearest.tolist(), strict=True)
+        names = ", ".join(f"{name} as {origin.style_names[index]}" for name, index in pairs)
+        log.info(f"Each style begins as the nearest one: {names}")
+
+    def losses_by_condition(self) -> Tensor:
+        """The loss of the data's example for each condition, ``[N]``, with the network as it is.
+
+        An objective that has a ``losses_by_condition`` of its own paints one example for all of
+        them.
+        """
+        data, strategy = self.trainer.datamodule, self.trainer.strategy
+        if measure := getattr(self.objective, "losses_by_condition", None):
+            return measure(self.net, strategy.batch_to_device(data.example(1)))
+        examples = strategy.batch_to_device(data.example(len(self.conditions)))
+        return torch.cat(
+            [
+                self.losses({name: values[index : index + 1] for name, values in examples.items()})[
+                    "loss"
+                ]
+                for index in range(len(self.conditions))
+            ]
+        )
 
     def losses(self, batch: Batch) -> Losses:
         """The objective's losses of a batch, ``[B]`` each, by name."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
@@ -33,29 +34,25 @@ def with_new_rows(base: Model, names: Sequence[str]) -> nn.Module:
 
 @torch.no_grad()
 def nearest_rows(
-    net: nn.Module,
-    old_rows: Mapping[str, Tensor],
-    losses: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
-    batches: Sequence[Mapping[str, Tensor]],
+    net: nn.Module, old_rows: Mapping[str, Tensor], losses: Callable[[], Tensor]
 ) -> Tensor:
-    """For each sample, the old row that has the least loss as it is.
+    """For each new condition, the old row that has the least loss as it is.
 
     Args:
         net: the network that `losses` uses. All its rows are overwritten.
         old_rows: the rows to choose from, as `rows_of` gives them.
-        losses: gives ``"loss"``, one number for each sample of a batch.
-        batches: in all, one sample for each new condition.
+        losses: the loss for each new condition, ``[N]``, with the network as it is.
 
     Returns:
-        The index of an old row for each sample, ``[the number of samples]`` int64, on the CPU.
+        The index of an old row for each new condition, ``[N]`` int64, on the CPU.
     """
     rows = rows_of(net)
     num_old = len(next(iter(old_rows.values())))
     table = []
-    for index in range(num_old):
+    for index in tqdm(range(num_old), "Nearest styles", disable=None, leave=False):
         for name, row in rows.items():
             row.copy_(old_rows[name][index])
-        table.append(torch.cat([losses(batch)["loss"].cpu() for batch in batches]))
+        table.append(losses().float().cpu())
     return torch.stack(table).argmin(0)
 
 

@@ -75,7 +75,7 @@ class Run:
         return self.module.conditions if self.module.base else ["all"]
 
 
-def train(run: Run) -> None:
+def carry_out(run: Run) -> None:
     """Carry out a run.
 
     Raises:

@@ -29,7 +29,7 @@ RENAMED = {
 # Keys that may change when a run goes on: how, how long and where, but no weight of it. What the
 # folders hold has a fingerprint, and the network to add conditions to has its own.
 FREE = (
-    *("allow_changes", "ckpt_path", "run_dir", "model_file", "callbacks", "logger"),
+    *("allow_changes", "ckpt_path", "run_dir", "init", "model_file", "callbacks", "logger"),
     *("data.num_workers", "data.skipped_photos", "model.compile", "trainer"),
 )
 # Of the trainer's, these are not.

@@ -1,0 +1,177 @@
+"""From a configuration to a run: check it, build all that it names, and carry it out."""
+
+import inspect
+import logging
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from polystyle.networks.model_file import Model
+from polystyle.training.checkpoints import checked_step, find_checkpoint
+from polystyle.training.config_check import check_config, drop_unused
+from polystyle.training.distributed import check_devices, is_rank_zero
+from polystyle.training.messages import EXPECTED, one_line, unexpected
+from polystyle.training.run import Run, carry_out
+from polystyle.training.run_folder import claimed
+from polystyle.training.run_record import differences
+from polystyle.training.starting_network import begin_from, check_output, load_network
+from polystyle.training.trainer import make_trainer, prepare_torch, silence_hints
+
+log = logging.getLogger(__name__)
+
+
+def run_error(error: Exception, run_dir: Path) -> str:
+    """In one line why a run failed."""
+    if isinstance(error, InstantiationException) and isinstance(
+        error.__cause__, ValueError | OSError
+    ):
+        error = error.__cause__  # what our constructor said, without Hydra's wrapping
+    if isinstance(error, (InstantiationException, OmegaConfBaseException, *EXPECTED)):
+        return one_line(error)
+    return unexpected(error, run_dir)
+
+
+def train(cfg: DictConfig) -> None:
+    """Check, build and carry out one run.
+
+    Raises:
+        ValueError, OSError, MemoryError, FloatingPointError, RunStoppedError: what a user can mend,
+            in one line.
+    """
+    for line in drop_unused(cfg, typed_overrides()):
+        log.info(line)
+    check_config(cfg)
+
+    folder = Path(os.path.relpath(cfg.run_dir))
+    writes = is_rank_zero() and not cfg.trainer.fast_dev_run
+    with claimed(folder) if writes else nullcontext():
+        carry_out(build_run(cfg, folder))
+
+
+def build_run(cfg: DictConfig, folder: Path) -> Run:
+    """Build all that the configuration names.
+
+    Raises:
+        ValueError, OSError: something that it names can't be had, or it doesn't fit the checkpoint.
+    """
+    silence_hints()
+    base = load_base(cfg)
+    checkpoint = find_checkpoint(cfg.ckpt_path, folder)
+    prepare_torch(cfg.seed)
+    if cfg.trainer.fast_dev_run and "skipped_photos" in cfg.data:
+        cfg.data.skipped_photos = None  # it writes nothing
+    data = instantiate(cfg.data, _convert_="all")
+    module = instantiate(cfg.model, _partial_=True, _convert_="all")(
+        conditions=data.conditions,
+        objective=build_objective(cfg),
+        network=instantiate(cfg.network, _partial_=True, _convert_="all"),
+        base=base,
+    )
+    if not base and not checkpoint:
+        begin_from(module, cfg.init)
+    start_step = checked_step(*checkpoint, module, cfg.trainer.max_steps) if checkpoint else 0
+    configuration = OmegaConf.to_container(cfg)
+    changes = []
+    if checkpoint:
+        path = checkpoint[0]
+        changes = differences(path.parents[1], configuration, data.fingerprint())
+        if changes and not cfg.allow_changes:
+            raise ValueError(
+                f"{path} is of another run: {'; '.join(changes)}. To go on all the same, add "
+                "allow_changes=true"
+            )
+    callbacks = {
+        name: instantiate(callback, _convert_="all")
+        for name, callback in cfg.callbacks.items()
+        if callback is not None
+    }
+    trainer = make_trainer(
+        instantiate(cfg.trainer, _partial_=True, _convert_="all"),
+        cfg.trainer,
+        list(callbacks.values()),
+        build_logger(cfg, start_step),
+    )
+    is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    check_devices(trainer, data.batch_size, is_sweep)
+    return Run(
+        folder=folder,
+        data=data,
+        module=module,
+        trainer=trainer,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        start_step=start_step,
+        max_steps=cfg.trainer.max_steps,
+        changes=changes,
+        base_file=cfg.model_file,
+        configuration=configuration,
+        configuration_files=configuration_files(cfg),
+        resolved_yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        overrides=typed_overrides(),
+    )
+
+
+def build_objective(cfg: DictConfig) -> Any:
+    """The objective: an object that can be called, or a function as it is."""
+    is_function = inspect.isfunction(get_object(cfg.objective._target_))
+    return instantiate(cfg.objective, _partial_=is_function, _convert_="all")
+
+
+def build_logger(cfg: DictConfig, start_step: int) -> Any:
+    """Lightning's logger; False for none."""
+    if cfg.logger is None:
+        return False
+    options = {}
+    if start_step and cfg.logger._target_.endswith("TensorBoardLogger"):
+        # Else the curves of a run that was killed would run twice from its last checkpoint on.
+        options["purge_step"] = start_step + 1
+    return instantiate(cfg.logger, _convert_="all", **options)
+
+
+def load_base(cfg: DictConfig) -> Model | None:
+    """The network to add conditions to, if there is one. Keys of the data that are null in the
+    configuration become what that network was trained with, if its header says so.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_model`; or a size that is nowhere.
+        FileExistsError: the run would write over the network.
+    """
+    base = None
+    if cfg.model_file is not None:
+        base = load_network(Path(cfg.model_file), get_object(cfg.network._target_))
+        output = OmegaConf.select(cfg, "callbacks.model_file.path")
+        check_output(output and Path(output), Path(cfg.model_file))
+        for name, value in cfg.data.items():
+            if value is None and isinstance(base.training.get(name), int):
+                cfg.data[name] = base.training[name]
+    for name in ("image_size", "style_size"):
+        if OmegaConf.select(cfg, f"data.{name}", default=0) is None:
+            if not base:
+                raise ValueError(
+                    "model_file is not set: the trained network to add styles to "
+                    f"(data.{name}=null means its {name})"
+                )
+            raise ValueError(f"{cfg.model_file} doesn't tell its {name}: set data.{name}")
+    return base
+
+
+def typed_overrides() -> list[str]:
+    """The overrides that the run was started with."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def configuration_files(cfg: DictConfig) -> dict[str, str]:
+    """What Hydra writes to ``.hydra/``, by file name."""
+    parts: dict[str, Any] = {"config": cfg}
+    if HydraConfig.initialized():
+        parts["hydra"] = HydraConfig.instance().cfg
+        parts["overrides"] = OmegaConf.create(typed_overrides())
+    return {f"{name}.yaml": OmegaConf.to_yaml(part) for name, part in parts.items()}
