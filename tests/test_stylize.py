@@ -156,7 +156,7 @@ def test_help_answers_without_loading_torch_and_shows_examples() -> None:
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & {"torch", "torchvision", "numpy", "PIL", "lightning"}
-    example = "polystyle-stylize photo.jpg --model outputs/monet --style starry_night\n"
+    example = "polystyle-stylize photo.jpg --style starry_night\n"
     assert example in result.stdout
     assert "--style all" in result.stdout
 
@@ -213,10 +213,8 @@ def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: 
 
 def test_without_a_network_it_paints_with_the_one_that_ships(tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "photo.png", 40, 30)
-    result = command(photo, "--style", "starry_night", "--output", tmp_path / "painted")
-    assert result.returncode == 0, result.stderr
-    expected = load_model(PRETRAINED_FILE)
-    painted = Painter(expected)(Image.open(photo), "starry_night")
+    assert command(photo, "--style", "starry_night", "--output", tmp_path / "painted") == 0
+    painted = Painter(load_model(PRETRAINED_FILE))(Image.open(photo), "starry_night")
     with Image.open(tmp_path / "painted/photo-starry_night.png") as picture:
         assert picture.tobytes() == painted.tobytes()
 
