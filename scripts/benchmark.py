@@ -240,7 +240,7 @@ class Benchmark:
         )
         module.to(self.device)
         loss = module.objective.loss
-        loss.set_style_images({names[0]: torch.rand(3, 256, 256)})
+        loss.set_style_images({names[0]: [torch.rand(3, 256, 256)]})
         for layer in loss.style_weights:
             gram = loss.get_buffer(f"gram_{layer}")
             setattr(loss, f"gram_{layer}", gram.repeat(num_styles, 1, 1))

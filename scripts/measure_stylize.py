@@ -79,7 +79,7 @@ def strengths(painter: Painter, photo: Tensor, style: str, painting: Tensor) -> 
     loss = PerceptualLoss(VGG16())
     side = min(painting.shape[-2:])
     size = [round(length * 256 / side) for length in painting.shape[-2:]]
-    loss.set_style_images({style: resized(painting, size)})
+    loss.set_style_images({style: [resized(painting, size)]})
     for step in range(11):
         stylized = painter(photo, style, strength=step / 10)
         with torch.inference_mode():

@@ -78,14 +78,14 @@ def test_the_grid_has_paintings_on_top_and_photos_down_the_side(
             with torch.no_grad():
                 stylized = module.net(photo[None], torch.tensor([style]))[0]
             assert torch.equal(cell(grid, row, 1 + style), stylized)
-    middle = data.paintings["haze"][:, 4:36, :]
+    middle = data.paintings["haze"][0][:, 4:36, :]
     assert abs(cell(grid, 0, 2).mean() - middle.mean()) < 0.05
 
 
 def test_the_photo_rows_painting_is_a_white_cell(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
-    data.paintings = {**data.paintings, "haze": None}
+    data.paintings = {**data.paintings, "haze": []}
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.datamodule = data
     grid = StylizedGrid(tmp_path / "stylized").grid(trainer, module)
@@ -111,9 +111,9 @@ def test_the_model_file_has_a_thumbnail_of_each_painting(
     data: StyleTransferData, module: MultiStyleModule, tmp_path: Path
 ) -> None:
     data.paintings = {
-        "dots": torch.tensor([1.0, 0.5, 0.0])[:, None, None].expand(3, 128, 160),
-        "haze": torch.rand(3, 300, 100),
-        "rust": None,
+        "dots": [torch.tensor([1.0, 0.5, 0.0])[:, None, None].expand(3, 128, 160)],
+        "haze": [torch.rand(3, 300, 100)],
+        "rust": [],
     }
     write_model(ModelFile(tmp_path / "some.safetensors"), data, module)
     thumbnails = load_model(tmp_path / "some.safetensors").thumbnails
@@ -133,12 +133,12 @@ def test_the_header_tells_each_time_that_styles_were_added(
     data.seed = 3
     write_model(ModelFile(path), data, module)
     settings = {**settings_of(data), **settings_of(module.objective)}
-    assert (settings["seed"], settings["image_size"], settings["style_weight"]) == (3, SIDE, 5.0)
+    assert (settings["seed"], settings["image_size"], settings["style_weight"]) == (3, SIDE, 10.0)
     assert load_model(path).training == {**settings, "step": 5}
     for seed, name in enumerate(("wave", "sand")):
         adds = make_module([name], module.objective.loss, base=load_model(path))
         data.seed = seed
-        data.paintings = {name: torch.rand(3, 40, 40)}
+        data.paintings = {name: [torch.rand(3, 40, 40)]}
         write_model(ModelFile(path), data, adds)
     model = load_model(path)
     assert model.style_names == ["dots", "haze", "rust", "wave", "sand"]

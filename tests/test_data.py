@@ -23,6 +23,7 @@ from torch import Tensor
 from polystyle.data.datamodule import StyleTransferData, init_worker
 from polystyle.data.draws import RandomCrop, StepSampler, is_held_out
 from polystyle.data.images import list_images, load_image, stored_box
+from polystyle.data.paintings import mosaic
 from polystyle.data.samples import TrainingImages
 from polystyle.data.skipped_photos import SkippedPhotos
 
@@ -162,7 +163,7 @@ def test_the_steps_of_progressive_resizing_have_paintings_of_their_own_size(
     data.setup()
     assert data.progressive_paintings.keys() == data.paintings.keys()
     for name, painting in data.progressive_paintings.items():
-        assert painting is None if name == "photo" else min(painting.shape[1:]) == 24, name
+        assert [min(p.shape[1:]) for p in painting] == ([] if name == "photo" else [24]), name
     for unused in ({"progressive_share": 0.0}, {"progressive_style_size": None}):
         data = make_data(
             photos, paintings, image_size=32, **{"progressive_share": 0.5, **options, **unused}
@@ -556,7 +557,7 @@ def test_unreadable_held_out_photos_are_named_and_left_out(
 def test_conditions_are_the_sorted_stems_of_the_paintings(photos: Path, paintings: Path) -> None:
     # Sorted by file name, wave-2.png would precede wave.png.
     noise((20, 20), 0).save(paintings / "wave-2.png")
-    touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", "more/other.png")
+    touch(paintings, "notes.txt", ".hidden.png", "._wave.png", ".DS_Store", ".more/other.png")
     data = make_data(photos, paintings)
     assert data.conditions == ["candy", "starry_night", "wave", "wave-2"]
     data.setup()
@@ -566,9 +567,9 @@ def test_conditions_are_the_sorted_stems_of_the_paintings(photos: Path, painting
 def test_the_shorter_side_of_a_painting_is_style_size(photos: Path, paintings: Path) -> None:
     data = make_data(photos, paintings, style_size=20, image_size=32)
     data.setup()
-    shapes = {name: tuple(painting.shape) for name, painting in data.paintings.items()}
+    shapes = {name: tuple(painting.shape) for name, (painting,) in data.paintings.items()}
     assert shapes == {"wave": (3, 20, 30), "candy": (3, 25, 20), "starry_night": (3, 20, 20)}
-    for painting in data.paintings.values():
+    for (painting,) in data.paintings.values():
         assert painting.dtype == torch.float32
         assert painting.min() >= 0
         assert 0.5 < painting.max() <= 1
@@ -578,7 +579,7 @@ def test_a_painting_that_needs_no_resizing_is_unchanged(photos: Path, paintings:
     data = make_data(photos, paintings, style_size=40)
     data.setup()
     expected = torch.from_numpy(np.asarray(noise((60, 40), 1)) / 255).permute(2, 0, 1).float()
-    assert torch.allclose(data.paintings["wave"], expected, atol=1e-6)
+    assert torch.allclose(data.paintings["wave"][0], expected, atol=1e-6)
 
 
 def test_a_large_painting_loses_nothing_by_reduced_decoding(photos: Path, paintings: Path) -> None:
@@ -587,8 +588,9 @@ def test_a_large_painting_loses_nothing_by_reduced_decoding(photos: Path, painti
     data.setup()
     full = load_image(paintings / "large.jpg").resize((64, 85), Resampling.BILINEAR)
     expected = torch.from_numpy(np.asarray(full) / 255).permute(2, 0, 1)
-    assert data.paintings["large"].shape == expected.shape
-    assert (data.paintings["large"] - expected).abs().mean() < 1.5 / 255
+    (large,) = data.paintings["large"]
+    assert large.shape == expected.shape
+    assert (large - expected).abs().mean() < 1.5 / 255
 
 
 def test_an_unreadable_painting_is_named(photos: Path, paintings: Path) -> None:
@@ -606,6 +608,67 @@ def test_two_paintings_with_the_same_name_are_refused(photos: Path, paintings: P
         make_data(photos, paintings)
 
 
+# ---- A style of several paintings ------------------------------------------------------------
+
+
+def test_a_subfolder_is_one_style(photos: Path, paintings: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png", "deep/c.png")):
+        path = paintings / "monet" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise((30, 20), 10 + number).save(path)
+    touch(paintings, "monet/notes.txt", "monet/.hidden.png")
+    data = make_data(photos, paintings, style_size=20, image_size=32)
+    assert data.conditions == ["candy", "monet", "starry_night", "wave"]
+    assert data.summary()[0] == "4 styles: candy, monet (3 paintings), starry_night, wave"
+    data.setup()
+    assert [painting.shape for painting in data.paintings["monet"]] == [(3, 20, 30)] * 3
+    with Image.open(BytesIO(data.thumbnails()["monet"])) as thumbnail:
+        assert thumbnail.size[0] == thumbnail.size[1]
+
+
+def test_subfolders_alone_will_do(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "styles/monet").mkdir(parents=True)
+    noise((30, 20), 0).save(tmp_path / "styles/monet/a.png")
+    assert make_data(photos, tmp_path / "styles").conditions == ["monet"]
+
+
+def test_a_subfolder_without_a_picture_is_named(photos: Path, paintings: Path) -> None:
+    (paintings / "monet").mkdir()
+    with pytest.raises(ValueError, match=r"there is no picture in .*monet"):
+        make_data(photos, paintings)
+
+
+def test_a_file_and_a_subfolder_of_one_name_are_refused(photos: Path, paintings: Path) -> None:
+    (paintings / "wave").mkdir()
+    noise((30, 20), 0).save(paintings / "wave/a.png")
+    with pytest.raises(ValueError, match=r"two styles are named 'wave': .*wave and .*wave\.png$"):
+        make_data(photos, paintings)
+
+
+def test_the_fingerprint_of_a_subfolder_covers_every_painting(
+    photos: Path, paintings: Path
+) -> None:
+    (paintings / "monet").mkdir()
+    for name in "ab":
+        noise((30, 20), 0).save(paintings / f"monet/{name}.png")
+    before = make_data(photos, paintings).fingerprint()["paintings"]
+    noise((30, 20), 1).save(paintings / "monet/b.png")
+    after = make_data(photos, paintings).fingerprint()["paintings"]
+    assert {name for name in before if before[name] != after[name]} == {"monet"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_mosaic_shows_the_first_four_paintings(count: int) -> None:
+    paintings = [torch.full((3, 20 + index, 30), index / 8) for index in range(count)]
+    picture = mosaic(paintings)
+    if count == 1:
+        assert picture is paintings[0]
+        return
+    assert picture.shape == (3, 40, 40)
+    shown = [picture[0, y, x].item() * 8 for y in (10, 30) for x in (10, 30)]
+    assert shown == pytest.approx([index % min(count, 4) for index in range(4)])
+
+
 # ---- The identity style, validation, arguments out of range ----------------------------------
 
 
@@ -614,7 +677,7 @@ def test_a_painting_named_photo_is_refused(
     photos: Path, paintings: Path, identity_style: bool
 ) -> None:
     shutil.copy(next(paintings.iterdir()), paintings / "photo.png")
-    with pytest.raises(ValueError, match=r"photo\.png: a painting can't be named 'photo'"):
+    with pytest.raises(ValueError, match=r"photo\.png: a style can't be named 'photo'"):
         make_data(photos, paintings, identity_style=identity_style)
 
 
@@ -625,7 +688,7 @@ def test_the_identity_style_is_the_last_and_as_frequent_as_the_others(
     data = make_data(photos, paintings, identity_style=True)
     data.setup()
     assert data.conditions == list(data.paintings) == [*names, "photo"]
-    assert [name for name, painting in data.paintings.items() if painting is None] == ["photo"]
+    assert [name for name, painting in data.paintings.items() if not painting] == ["photo"]
     drawn = Counter(data.training_images[i]["style"] for i in range(3 * len(data.conditions)))
     assert drawn == dict.fromkeys(range(len(names) + 1), 3)
     assert [batch["style"][0].item() for batch in data.val_dataloader()][-1] == len(names)
@@ -634,7 +697,7 @@ def test_the_identity_style_is_the_last_and_as_frequent_as_the_others(
 def test_without_paintings_only_the_identity_style_is_left(photos: Path) -> None:
     data = StyleTransferData(str(photos), None, image_size=16, identity_style=True)
     data.setup()
-    assert data.paintings == {"photo": None}
+    assert data.paintings == {"photo": []}
     with pytest.raises(ValueError, match="there is no style"):
         StyleTransferData(str(photos), None)
 

@@ -152,10 +152,10 @@ def test_the_losses_are_those_of_both_configurations_on_the_photos_that_training
 @pytest.mark.parametrize(
     ("overrides", "content_weight", "style_weight"),
     [
-        ((), 1, 5),
+        ((), 1, 10),
         (("loss.style_weight=2", "loss.content_weight=3"), 3, 2),
         # Weights of the paper's losses mean nothing for scale-free ones.
-        (("loss=dumoulin2017",), 1, 5),
+        (("loss=dumoulin2017",), 1, 10),
     ],
 )
 def test_the_total_has_the_weights_of_the_run(
@@ -205,7 +205,7 @@ def test_optimised_pixels_reach_the_lowest_loss_that_pixels_can(seed: int) -> No
 
     with tqdm(disable=True) as progress:
         pixels = optimise_pixels(loss, photo, 2, 100, progress)
-    torch.testing.assert_close(pixels, target.clamp(0, 1), atol=5e-3, rtol=0)
+    torch.testing.assert_close(pixels, target.clamp(0, 1), atol=1e-2, rtol=0)
 
 
 def test_more_steps_give_optimised_pixels_a_lower_loss(model: Path) -> None:
@@ -444,7 +444,7 @@ def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> N
             scores[painter] = make_scores([1.0], gap_closed=0.5)
             scores[painter].picture = flat(*colour)
     del results["two"]["B"]
-    paintings = {"one": flat(0, 1, 1), "two": flat(1, 0, 1)}
+    paintings = {"one": [flat(0, 1, 1)], "two": [flat(1, 0, 1)]}
     pixels = picture_sheet(results, flat(1, 0, 0), paintings)
     found = [
         [pixels.getpixel((GAP + 16 + column * (32 + GAP), row)) for column in range(5)]

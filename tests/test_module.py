@@ -156,7 +156,9 @@ def test_a_new_style_begins_as_the_nearest_old_one(
     with torch.no_grad():
         painted = base.net(data.val_photos[:1].expand(3, -1, -1, -1), torch.arange(3))
     data.setup = lambda stage=None: None
-    data.paintings = dict(zip(data.conditions, painted[[2, 0, 1]], strict=True))
+    data.paintings = {
+        name: [image] for name, image in zip(data.conditions, painted[[2, 0, 1]], strict=True)
+    }
 
     class Stop(pl.Callback):
         def on_train_start(self, trainer, pl_module) -> None:

@@ -1,4 +1,5 @@
-"""README's "Your own network, loss or task": what stands there trains, resumes and loads again."""
+"""Networks, losses and tasks of one's own, as README.md and docs/training.md show them: what stands
+there trains, resumes and loads again."""
 
 import re
 import shlex
@@ -13,8 +14,14 @@ from training import ONE_THREAD, TINY, load_checkpoint, make_folders
 
 from polystyle.networks.model_file import load_model
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-SECTION = README.split("## Your own network, loss or task")[1].split("\n## ")[0]
+ROOT = Path(__file__).parents[1]
+SECTION = "".join(
+    (ROOT / page).read_text().split(heading)[1].split("\n## ")[0]
+    for page, heading in (
+        ("README.md", "## Your own network, loss or task"),
+        ("docs/training.md", "## A task of your own"),
+    )
+)
 FILES = {
     name: code for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", SECTION, re.DOTALL)
 }
@@ -34,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(root: Path, command: str, run: str, max_steps: int) -> subprocess.CompletedProcess:
-    """A command of README's, on small data, until a step."""
+    """A command of those pages, on small data, until a step."""
     command = command.replace("PHOTOS", "photos").replace("PAINTINGS", "paintings")
     arguments = shlex.split(command)[1:]
     small = SMALL if "data._target_" in command else SMALL_STYLE_TRANSFER

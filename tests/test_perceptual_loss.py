@@ -40,9 +40,14 @@ def make_paintings() -> dict[str, Tensor]:
     return {"fine": fine, "coarse": coarse, "stripes": stripes.expand(3, 36, 40)}
 
 
+def style_images() -> dict[str, list[Tensor]]:
+    """A style of each painting."""
+    return {name: [painting] for name, painting in make_paintings().items()}
+
+
 def make_loss(vgg: VGG16, **options: Any) -> PerceptualLoss:
     loss = PerceptualLoss(vgg, **options)
-    loss.set_style_images(make_paintings())
+    loss.set_style_images(style_images())
     return loss
 
 
@@ -228,7 +233,7 @@ def test_perceptual_loss_is_its_definition(
         )
         assert terms["content_loss"][i].item() == pytest.approx(content, rel=1e-6)
         assert terms["style_loss"][i].item() == pytest.approx(grams, rel=1e-5)
-        total = content + options.get("style_weight", 5) * grams
+        total = content + options.get("style_weight", 10) * grams
         assert terms["loss"][i].item() == pytest.approx(total, rel=1e-5)
 
 
@@ -248,7 +253,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(vgg: VGG16) -> None:
 def test_each_image_is_compared_with_its_own_painting(vgg: VGG16) -> None:
     loss = make_loss(vgg)
     paintings = torch.stack([image[:, :32, :32] for image in make_paintings().values()])
-    loss.set_style_images(dict(zip("abc", paintings, strict=True)))
+    loss.set_style_images({name: [p] for name, p in zip("abc", paintings, strict=True)})
     own = loss(paintings, paintings, torch.tensor([0, 1, 2]))["style_loss"]
     another = loss(paintings, paintings, torch.tensor([1, 2, 0]))["style_loss"]
     assert (own < 1e-8).all()
@@ -283,7 +288,7 @@ def test_the_style_without_a_painting_is_compared_with_the_photos_pixels(
     style = torch.tensor([0, 3, 2])
     plain = make_loss(vgg, **options)(photos, pictures, style.where(style != 3, 1))
     loss = make_loss(vgg, **options)
-    loss.set_style_images({**make_paintings(), "photo": None})
+    loss.set_style_images({**style_images(), "photo": []})
     expected = (photos[1] - pictures[1]).square().mean()
     terms = loss(photos, pictures.requires_grad_(), style)
     torch.testing.assert_close(terms["style_loss"][1], expected)
@@ -340,7 +345,7 @@ def test_layers_of_weight_zero_are_not_computed(vgg: VGG16) -> None:
     content_weights = {"relu2_1": 1.0, "relu3_3": 0.0}
     loss = PerceptualLoss(vgg, content_weights=content_weights, style_weights=style_weights)
     calls = count_calls(vgg)
-    loss.set_style_images(make_paintings())
+    loss.set_style_images(style_images())
     loss(*make_pictures(), torch.tensor([0, 1]))
     assert max(calls) == LAYERS["relu2_2"]
     assert not hasattr(loss, "gram_relu4_3")
@@ -350,7 +355,7 @@ def test_paintings_of_one_size_together_have_the_gram_matrices_they_have_alone(
     vgg: VGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = {"wave": (32, 40), "sun": (32, 32), "sea": (32, 40), "sky": (48, 32)}
-    paintings = {name: torch.rand(3, *size) for name, size in sizes.items()}
+    paintings = {name: [torch.rand(3, *size)] for name, size in sizes.items()}
     loss, seen = PerceptualLoss(vgg), []
     vgg.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
 
@@ -369,7 +374,7 @@ def test_paintings_of_one_size_together_have_the_gram_matrices_they_have_alone(
 
 def test_one_image_is_compared_with_every_painting(vgg: VGG16) -> None:
     loss = PerceptualLoss(vgg)
-    loss.set_style_images({"a": torch.rand(3, 32, 32), "b": torch.rand(3, 40, 32), "photo": None})
+    loss.set_style_images({"a": [torch.rand(3, 32, 32)], "b": [torch.rand(3, 40, 32)], "photo": []})
     content, stylized = torch.rand(2, 1, 3, 32, 32)
     together = loss(content, stylized, torch.arange(loss.num_styles))["loss"]
     for index in range(loss.num_styles):
@@ -380,12 +385,12 @@ def test_one_image_is_compared_with_every_painting(vgg: VGG16) -> None:
 def test_steps_of_progressive_resizing_have_paintings_and_a_weight_of_their_own(vgg: VGG16) -> None:
     large, small = torch.rand(3, 48, 48), torch.rand(3, 24, 24)
     both = PerceptualLoss(vgg, style_weight=10.0, progressive_style_weight=5.0)
-    both.set_style_images({"a": large}, {"a": small})
+    both.set_style_images({"a": [large]}, {"a": [small]})
     content, stylized = torch.rand(2, 1, 3, 32, 32)
     style = torch.tensor([0])
     for is_progressive, painting, weight in ((False, large, 10.0), (True, small, 5.0)):
         alone = PerceptualLoss(vgg, style_weight=weight)
-        alone.set_style_images({"a": painting})
+        alone.set_style_images({"a": [painting]})
         expected = alone(content, stylized, style)
         losses = both(content, stylized, style, is_progressive)
         for name, values in expected.items():
@@ -394,7 +399,7 @@ def test_steps_of_progressive_resizing_have_paintings_and_a_weight_of_their_own(
 
 def test_progressive_steps_are_like_all_others_by_default(vgg: VGG16) -> None:
     loss = PerceptualLoss(vgg)
-    loss.set_style_images({"a": torch.rand(3, 32, 32)})
+    loss.set_style_images({"a": [torch.rand(3, 32, 32)]})
     content, stylized = torch.rand(2, 1, 3, 32, 32)
     style = torch.tensor([0])
     progressive = loss(content, stylized, style, is_progressive=True)["loss"]
@@ -404,7 +409,7 @@ def test_progressive_steps_are_like_all_others_by_default(vgg: VGG16) -> None:
 def test_crops_smaller_than_the_datas_are_those_of_progressive_resizing(vgg: VGG16) -> None:
     loss = PerceptualLoss(vgg, progressive_style_weight=50.0)
     objective = StyleTransfer(loss)
-    paintings = {"a": torch.rand(3, 32, 32)}
+    paintings = {"a": [torch.rand(3, 32, 32)]}
     data = SimpleNamespace(paintings=paintings, progressive_paintings=None, image_size=32)
     objective.prepare(data)
     for size, is_progressive in ((32, False), (16, True)):
@@ -412,3 +417,25 @@ def test_crops_smaller_than_the_datas_are_those_of_progressive_resizing(vgg: VGG
         expected = loss(batch["content"], batch["content"].flip(3), batch["style"], is_progressive)
         losses = objective(lambda content, style: content.flip(3), batch)
         assert torch.equal(losses["loss"], expected["loss"])
+
+
+def test_a_style_of_several_paintings_has_the_mean_of_their_gram_matrices(
+    true_weights: dict[str, Tensor], features_by_hand: Callable[..., dict[str, Tensor]]
+) -> None:
+    paintings = list(make_paintings().values())
+    vgg = VGG16(weights="random").double()
+    for name, buffer in vgg.features.named_buffers():
+        buffer.copy_(true_weights[name])
+    loss = PerceptualLoss(vgg)
+    paintings = [painting.double() for painting in paintings]
+    loss.set_style_images({"all": paintings, "fine": paintings[:1]})
+    for layer in loss.style_weights:
+        grams = []
+        for painting in paintings:
+            features = features_by_hand(painting[None], true_weights, "max")[layer][0]
+            pixels = features.shape[1] * features.shape[2]
+            grams.append(torch.einsum("chw,dhw->cd", features, features) / pixels)
+        expected = torch.stack(grams).mean(0)
+        computed = getattr(loss, f"gram_{layer}")
+        torch.testing.assert_close(computed[0], expected, rtol=1e-6, atol=0)
+        torch.testing.assert_close(computed[1], grams[0], rtol=1e-6, atol=0)

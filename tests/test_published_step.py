@@ -60,8 +60,8 @@ def paintings() -> Tensor:
 
 def published_module() -> MultiStyleModule:
     torch.manual_seed(0)
-    module = make_module(["noise", "tiles"], PerceptualLoss(VGG16()), width=0.25)
-    style_images = dict(zip(module.conditions, paintings(), strict=True))
+    module = make_module(["noise", "tiles"], PerceptualLoss(VGG16(), style_weight=5.0), width=0.25)
+    style_images = {n: [p] for n, p in zip(module.conditions, paintings(), strict=True)}
     module.objective.loss.set_style_images(style_images)
     return module
 

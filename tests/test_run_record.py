@@ -90,7 +90,7 @@ def test_how_and_where_a_run_goes_on_is_free(root: Path, overrides: tuple[str, .
     [
         ("seed=1", "seed was 0 and is 1"),
         ("data.batch_size=6", "data.batch_size was 3 and is 6"),
-        ("loss.style_weight=10", "loss.style_weight was 5.0 and is 10"),
+        ("loss.style_weight=5", "loss.style_weight was 10.0 and is 5"),
         ("loss.style_weights.relu1_2=0.5", "loss.style_weights.relu1_2 was 0.25 and is 0.5"),
         ("model.learning_rate=0.1", "model.learning_rate was 0.001 and is 0.1"),
         ("trainer.precision=32-true", "trainer.precision was auto and is 32-true"),
@@ -110,7 +110,7 @@ def test_another_configuration_is_told(root: Path, override: str, difference: st
 def test_how_long_matters_where_the_first_steps_are_on_small_crops(root: Path) -> None:
     begin(root, "data.progressive_share=0.5")
     assert changed(root, "data.progressive_share=0.5", "trainer.max_steps=9") == [
-        "trainer.max_steps was 4000 and is 9"
+        "trainer.max_steps was 1500 and is 9"
     ]
 
 

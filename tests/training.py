@@ -24,6 +24,7 @@ TINY = (
     "data.num_val_photos=2",
     "data.val_fraction=0.5",
     "network.width=0.125",
+    "model/scheduler=constant",  # so that a run can be made longer
     "model.compile=false",  # it would take longer than the run
     "loss.vgg.weights=random",
     "trainer.accelerator=cpu",

@@ -54,8 +54,8 @@ class StyleTransferData(LightningDataModule):
 
     Args:
         content_dir: photos, in folders of any depth, or the output of polystyle-prepare.
-        style_dir: paintings, one file per style; the file's stem is the style's name. None if the
-            identity style is the only one.
+        style_dir: paintings: a file is a style of that stem, a subfolder one style of all pictures
+            in it. None if the identity style is the only one.
         image_size: side of the square training crops, in pixels.
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
         progressive_share: progressive resizing: the share of the steps, the first ones, whose crops
@@ -74,16 +74,16 @@ class StyleTransferData(LightningDataModule):
     Attributes:
         conditions: the names of the styles, sorted, "photo" last; a style's index is its position.
         skipped: the `SkippedPhotos`.
-        paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for "photo",
-            which has no painting.
+        paintings: after `setup`, the paintings of each style by its name, ``[3, h, w]`` float32 in
+            [0, 1]; "photo" has none.
         progressive_paintings: after `setup`, the same at `progressive_style_size`; None if that is
             `style_size`, or no step is one of progressive resizing.
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ValueError: an argument is out of range, a folder has no pictures, two paintings have the
-            same name, a painting is named "photo", there is no style at all, or the prepared set is
+        ValueError: an argument is out of range, a folder has no pictures, two styles have the
+            same name, a style is named "photo", there is no style at all, or the prepared set is
             damaged.
     """
 
@@ -165,8 +165,13 @@ class StyleTransferData(LightningDataModule):
 
     def summary(self) -> list[str]:
         """The data in two lines of text, for the log."""
+        several = {name: paths for name, paths in self.style_paths.items() if len(paths) > 1}
+        names = [
+            f"{name} ({len(several[name])} paintings)" if name in several else name
+            for name in self.conditions
+        ]
         return [
-            f"{counted(self.conditions, 'style')}: {', '.join(self.conditions)}",
+            f"{counted(self.conditions, 'style')}: {', '.join(names)}",
             f"{counted(self.train_paths, 'photo')} to train on, {len(self.val_paths)} held out; "
             f"crops of {self.image_size} pixels",
         ]
@@ -182,7 +187,7 @@ class StyleTransferData(LightningDataModule):
         }
 
     def thumbnails(self) -> dict[str, bytes]:
-        """A small JPEG of each painting by style name, after `setup`; none of "photo"."""
+        """A small JPEG of each style's paintings by its name, after `setup`; none of "photo"."""
         return thumbnails(self.paintings)
 
     def samples(self, batch: int) -> list[tuple[str, Openable]]:
@@ -228,17 +233,19 @@ class StyleTransferData(LightningDataModule):
             OSError: a painting can't be used; names all of them.
             ValueError: no photo can be used.
         """
-        self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.conditions)
-        self.paintings.update(load_paintings(self.style_paths, self.style_size))
-        self.progressive_paintings: dict[str, Tensor | None] | None = None
+        self.paintings = self.load_paintings(self.style_size)
+        self.progressive_paintings = None
         if self.progressive_share and self.progressive_style_size != self.style_size:
-            smaller = load_paintings(self.style_paths, self.progressive_style_size)
-            self.progressive_paintings = dict.fromkeys(self.conditions) | smaller
+            self.progressive_paintings = self.load_paintings(self.progressive_style_size)
         self.val_photos = self.load_val_photos()
         self.training_images = TrainingImages(
             self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
         )
         self.training_images[0]  # fails now, not in a worker, if no photo can be used
+
+    def load_paintings(self, size: int) -> dict[str, list[Tensor]]:
+        paintings = load_paintings(self.style_paths, size)
+        return {name: paintings.get(name, []) for name in self.conditions}
 
     def load_val_photos(self) -> Tensor:
         photos = []

@@ -23,6 +23,9 @@ def photos_fingerprint(photos: Sequence[Path | PreparedPhoto], folder: Path) -> 
     return {"count": len(photos), "bytes": total, "sha256": digest.hexdigest()}
 
 
-def paintings_fingerprint(paths: Mapping[str, Path]) -> dict[str, str]:
-    """The SHA-256 of each painting's file, by style name."""
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+def paintings_fingerprint(styles: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """The SHA-256 of the files of each style's paintings, one after the other, by style name."""
+    return {
+        name: hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+        for name, paths in styles.items()
+    }

@@ -1,13 +1,15 @@
 """Paintings: which files they are, reading them, and their thumbnails."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
+import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.transforms.v2.functional import center_crop, resize, to_pil_image
 
 from polystyle.data.images import Box, PictureError, Size, check_sides, list_images, load_resized
 from polystyle.data.samples import to_float
@@ -21,34 +23,49 @@ LONGEST_PAINTING = 100
 THUMBNAIL_SIDE = 64  # pixels
 
 
-def find_paintings(folder: Path) -> dict[str, Path]:
-    """The paintings of a folder by style name, which is the file's stem. Subfolders are ignored.
+def find_paintings(folder: Path) -> dict[str, list[Path]]:
+    """The paintings of each style, by its name: a file is a style of that stem, and a subfolder is
+    one style of all pictures in it, however deep. Hidden files and folders are ignored.
 
     Raises:
         FileNotFoundError: the folder is missing.
-        ValueError: the folder has no picture, two paintings have the same name, or a name can't be
-            a style's.
+        ValueError: the folder or a subfolder has no picture, two styles have the same name, or a
+            name can't be a style's.
     """
-    paintings: dict[str, Path] = {}
-    for path in list_images(folder, deep=False):
-        name = path.stem
+    subfolders = [
+        path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")
+    ]
+    files = list_images(folder, deep=False) if not subfolders or has_pictures(folder) else []
+    styles: dict[str, list[Path]] = {}
+    named_by: dict[str, Path] = {}
+    for path in sorted({*files, *subfolders}):
+        name = path.name if path in subfolders else path.stem
         try:
             check_style_name(name)
         except ValueError as error:
             raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
         if name == IDENTITY_STYLE:
             raise ValueError(
-                f"{path}: a painting can't be named {IDENTITY_STYLE!r}, which is the style of "
-                "data.identity_style: rename it"
+                f"{sanitized(path)}: a style can't be named {IDENTITY_STYLE!r}, which is that "
+                "of data.identity_style: rename it"
             )
-        if name in paintings:
-            raise ValueError(f"two paintings are named {name!r}: {paintings[name]} and {path}")
-        paintings[name] = path
-    return paintings
+        if name in styles:
+            raise ValueError(f"two styles are named {name!r}: {named_by[name]} and {path}")
+        named_by[name] = path
+        styles[name] = list_images(path, deep=True) if path in subfolders else [path]
+    return styles
 
 
-def load_paintings(paths: Mapping[str, Path], size: int) -> dict[str, Tensor]:
-    """Paintings by name, read on all cores; see `load_painting`.
+def has_pictures(folder: Path) -> bool:
+    """Whether a folder has a picture, subfolders aside."""
+    try:
+        return bool(list_images(folder, deep=False))
+    except ValueError:
+        return False
+
+
+def load_paintings(styles: Mapping[str, Sequence[Path]], size: int) -> dict[str, list[Tensor]]:
+    """The paintings of each style by its name, read on all cores; see `load_painting`.
 
     Raises:
         OSError: paintings can't be used; names the first of them.
@@ -60,14 +77,16 @@ def load_paintings(paths: Mapping[str, Path], size: int) -> dict[str, Tensor]:
         except PictureError as error:
             return error
 
+    paths = [path for paintings in styles.values() for path in paintings]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        paintings = list(pool.map(load, paths.values()))
+        paintings = list(pool.map(load, paths))
     errors = [painting for painting in paintings if isinstance(painting, PictureError)]
     if errors:
         raise OSError(
             f"{len(errors)} of {len(paintings)} paintings can't be used: {first_errors(errors)}"
         )
-    return dict(zip(paths, paintings, strict=True))
+    loaded = iter(paintings)
+    return {name: list(islice(loaded, len(paths))) for name, paths in styles.items()}
 
 
 def load_painting(path: Path, size: int) -> Tensor:
@@ -89,11 +108,24 @@ def load_painting(path: Path, size: int) -> Tensor:
     return to_float(load_resized(path, whole, spare=2))
 
 
-def thumbnails(paintings: Mapping[str, Tensor | None]) -> dict[str, bytes]:
-    """The `thumbnail` of each painting by style name; none where the painting is None."""
-    return {
-        name: thumbnail(painting) for name, painting in paintings.items() if painting is not None
-    }
+def mosaic(paintings: Sequence[Tensor]) -> Tensor:
+    """One picture that shows a style: its painting, or squares of the first four, two by two.
+
+    Args:
+        paintings: RGB ``[3, h, w]``, at least one. Where there are two or three, the first ones
+            fill the square.
+    """
+    if len(paintings) == 1:
+        return paintings[0]
+    side = min(min(painting.shape[1:]) for painting in paintings[:4])
+    squares = [resize(center_crop(p, [min(p.shape[1:])] * 2), [side, side]) for p in paintings[:4]]
+    squares = (squares * 2)[:4]
+    return torch.cat([torch.cat(squares[:2], 2), torch.cat(squares[2:], 2)], 1)
+
+
+def thumbnails(paintings: Mapping[str, Sequence[Tensor]]) -> dict[str, bytes]:
+    """The `thumbnail` of each style's `mosaic`; none where there is no painting."""
+    return {name: thumbnail(mosaic(images)) for name, images in paintings.items() if images}
 
 
 def thumbnail(painting: Tensor) -> bytes:

@@ -1,6 +1,6 @@
 """The work of polystyle-evaluate: from the model files to the report. Errors name its flags."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -131,8 +131,8 @@ def style_names_of(models: Mapping[str, Model]) -> list[str]:
 
 
 def find_paintings(
-    models: Mapping[str, Model], paintings: Mapping[str, Tensor], style_dir: Path
-) -> dict[str, Tensor]:
+    models: Mapping[str, Model], paintings: Mapping[str, Sequence[Tensor]], style_dir: Path
+) -> dict[str, Sequence[Tensor]]:
     """The paintings of the networks' styles; those styles that have none are left out.
 
     Raises:

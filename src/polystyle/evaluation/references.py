@@ -1,6 +1,6 @@
 """The reference losses: the same for every network, however it was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,13 +11,14 @@ from polystyle.losses.vgg import VGG16
 
 
 def make_references(
-    settings: Settings, paintings: Mapping[str, Tensor], device: torch.device
+    settings: Settings, paintings: Mapping[str, Sequence[Tensor]], device: torch.device
 ) -> dict[str, PerceptualLoss]:
     """The reference losses by the prefix of their names.
 
     Args:
         settings: gives VGG's weights and the two weights of the scale-free total.
-        paintings: RGB ``[3, h, w]`` in [0, 1] by style name; a style's index is its place in here.
+        paintings: RGB ``[3, h, w]`` in [0, 1], those of each style by its name; a style's index is
+            its place in here.
         device: where the losses are computed.
 
     Returns:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
 
@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from polystyle.data.paintings import mosaic
 from polystyle.evaluation.scores import LOSSES, Results, Scores, paired_difference, verdict
 from polystyle.painting.contact_sheet import contact_sheet
 
@@ -269,20 +270,22 @@ def write_csv(path: Path, results: Results, models: Mapping[str, Path]) -> None:
                 writer.writerow(row)
 
 
-def picture_sheet(results: Results, photo: Tensor, paintings: Mapping[str, Tensor]) -> Image.Image:
-    """A row for each style: its painting, the first photo, the networks' pictures of that photo,
+def picture_sheet(
+    results: Results, photo: Tensor, paintings: Mapping[str, Sequence[Tensor]]
+) -> Image.Image:
+    """A row for each style: its paintings, the first photo, the networks' pictures of that photo,
     and its optimised pixels; white where a network lacks the style.
 
     Args:
         results: the scores, which hold the painters' pictures.
         photo: RGB ``[3, S, S]`` in [0, 1].
-        paintings: RGB ``[3, h, w]`` in [0, 1] by style name.
+        paintings: RGB ``[3, h, w]`` in [0, 1], those of each style by its name.
     """
     labels = network_labels(results)
     painters = [*labels, *(["gatys"] if has_optimum(results) else [])]
     pictures, captions = [], []
     for name, scores in results.items():
-        pictures += [to_pil_image(paintings[name]), to_pil_image(photo)]
+        pictures += [to_pil_image(mosaic(paintings[name])), to_pil_image(photo)]
         captions += [name, "photo"]
         for painter in painters:
             if painter not in scores:

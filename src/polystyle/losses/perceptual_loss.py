@@ -170,14 +170,15 @@ class PerceptualLoss(nn.Module):
     @torch.no_grad()
     def set_style_images(
         self,
-        style_images: Mapping[str, Tensor | None],
-        progressive_style_images: Mapping[str, Tensor | None] | None = None,
+        style_images: Mapping[str, Sequence[Tensor]],
+        progressive_style_images: Mapping[str, Sequence[Tensor]] | None = None,
     ) -> None:
-        """Compute the Gram matrices of all paintings, once: they are constants.
+        """Compute the Gram matrices of all styles, once: they are constants. Those of a style of
+        several paintings are the mean over them.
 
         Args:
-            style_images: RGB ``[3, h, w]`` in [0, 1] by style name; their order numbers the styles.
-                None is the style that paints the photo itself: see `forward`.
+            style_images: RGB ``[3, h, w]`` in [0, 1], those of each style by its name; their order
+                numbers the styles. A style without any paints the photo itself: see `forward`.
             progressive_style_images: the same paintings at another size, for the steps of
                 progressive resizing; None if their size is the same.
 
@@ -198,28 +199,28 @@ class PerceptualLoss(nn.Module):
         self.register_buffer(
             "coefficients", torch.tensor(coefficients, device=device), persistent=False
         )
-        unpainted = [index for index, image in enumerate(style_images.values()) if image is None]
+        unpainted = [index for index, images in enumerate(style_images.values()) if not images]
         self.photo_style = unpainted[0] if unpainted else None
 
-    def set_grams(self, prefix: str, style_images: Mapping[str, Tensor | None]) -> None:
-        """Register the Gram matrices ``[N, C, C]`` of the paintings as ``<prefix>_<layer>``."""
+    def set_grams(self, prefix: str, style_images: Mapping[str, Sequence[Tensor]]) -> None:
+        """Register the Gram matrices ``[N, C, C]`` of the styles as ``<prefix>_<layer>``."""
         device = self.vgg.pixel_mean.device
         # The photo style has none: some Gram matrices keep its place, and are not used.
-        images = [
-            torch.ones(3, 16, 16) if image is None else image for image in style_images.values()
-        ]
-        grams = self.style_grams(images)
+        grams = self.style_grams(
+            [images or [torch.ones(3, 16, 16)] for images in style_images.values()]
+        )
         for layer in self.style_weights:
             # Not in the state dict: they follow from the paintings.
             stacked = torch.stack([by_layer[layer].to(device) for by_layer in grams])
             self.register_buffer(f"{prefix}_{layer}", stacked, persistent=False)
 
-    def style_grams(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Gram matrices ``[C, C]`` by layer, for each painting."""
+    def style_grams(self, styles: Sequence[Sequence[Tensor]]) -> list[dict[str, Tensor]]:
+        """Gram matrices ``[C, C]`` by layer for each style: the mean over its paintings."""
         device = self.vgg.pixel_mean.device
-        grams: list[dict[str, Tensor]] = [{} for _ in images]
+        grams: list[dict[str, Tensor]] = [{} for _ in styles]
+        images = [(style, image) for style, group in enumerate(styles) for image in group]
         by_shape: dict[torch.Size, list[int]] = {}
-        for index, image in enumerate(images):
+        for index, (_, image) in enumerate(images):
             by_shape.setdefault(image.shape, []).append(index)
         # cuDNN would search for its fastest convolutions anew for each size of painting.
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
@@ -228,11 +229,14 @@ class PerceptualLoss(nn.Module):
                 count = max(1, PIXELS_AT_ONCE.get(device.type, 0) // (height * width))
                 for start in range(0, len(same_size), count):
                     batch = same_size[start : start + count]
-                    stacked = torch.stack([images[index] for index in batch]).to(device)
+                    stacked = torch.stack([images[index][1] for index in batch]).to(device)
                     features = self.vgg(stacked, self.style_weights)
-                    each = {layer: gram_matrix(tapped) for layer, tapped in features.items()}
-                    for place, index in enumerate(batch):
-                        grams[index] = {layer: gram[place] for layer, gram in each.items()}
+                    for layer, tapped in features.items():
+                        shares = gram_matrix(tapped)
+                        for share, index in zip(shares, batch, strict=True):
+                            style = images[index][0]
+                            mean = grams[style].get(layer, torch.zeros_like(share))
+                            grams[style][layer] = mean + share / len(styles[style])
                     progress.update(len(batch))
         torch.backends.cudnn.benchmark = benchmark
         return grams

@@ -1,6 +1,6 @@
 """The objective of style transfer: stylize photos, and compare with photos and paintings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,11 +10,12 @@ from polystyle.losses.perceptual_loss import PerceptualLoss
 
 
 class Paintings(Protocol):
-    """What `StyleTransfer` needs of the data: the style images, by style name, in order."""
+    """What `StyleTransfer` needs of the data."""
 
-    paintings: Mapping[str, Tensor | None]
+    # The style images by style name, in order; none for the style that paints the photo itself.
+    paintings: Mapping[str, Sequence[Tensor]]
     # The same at another size, for the steps of progressive resizing; None for the same size.
-    progressive_paintings: Mapping[str, Tensor | None] | None
+    progressive_paintings: Mapping[str, Sequence[Tensor]] | None
     # The side of the training crops after progressive resizing, in pixels.
     image_size: int
 

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from torchvision.utils import make_grid, save_image
 
 from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.paintings import mosaic
 from polystyle.files.atomic_file import atomic_write
 
 
@@ -45,7 +46,7 @@ class StylizedGrid(Callback):
         size = photos.shape[-1]
         square = v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
         white = torch.ones_like(photos[0])
-        cells = [white, *(white if image is None else square(image) for image in paintings)]
+        cells = [white, *(square(mosaic(images)) if images else white for images in paintings)]
         for photo in photos:
             cells.append(photo)
             for index in range(len(paintings)):
