@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor
 from training import load_checkpoint, make_folders, run, train_command
 
@@ -45,22 +45,25 @@ def make_network(path: Path, *style_names: str, seed: int = 0) -> Model:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos, three paintings and a trained network of two styles."""
+    """Photos, three styles, one of two paintings, and a trained network of two styles."""
     root = tmp_path_factory.mktemp("root")
-    make_folders(root)
+    _, paintings = make_folders(root)
+    (paintings / "rust").mkdir()
+    (paintings / "rust.png").rename(paintings / "rust/iron.png")
+    Image.new("RGB", (48, 40), "peru").save(paintings / "rust/nails.png")
     make_network(root / "old.safetensors", "sky", "sea")
     return root
 
 
 @pytest.fixture(scope="module")
 def added(root: Path) -> Path:
-    """A run that added the three paintings and the photo row, shared by tests that read it."""
+    """A run that added the three styles and the identity style, shared by tests that read it."""
     before = (root / "old.safetensors").read_bytes()
     command = train_command(root, *ADD, "data.identity_style=true", "hydra.run.dir=added")
     result = run(command, root)
     assert result.returncode == 0, result.stderr
     assert "2 styles of old.safetensors, frozen like all shared weights" in result.stdout
-    assert "4 styles: dots, haze, rust, photo" in result.stdout
+    assert "4 styles: dots, haze, rust (2 paintings), photo" in result.stdout
     made = "Made added/model.safetensors: the 2 styles of old.safetensors as they were, and dots, "
     assert made in result.stdout
     assert "--style dots --style haze --style rust --style photo" in result.stdout
@@ -101,6 +104,11 @@ def test_the_header_keeps_what_was_and_tells_what_was_added(added: Path) -> None
     assert entry["step"] == 4
     assert model.thumbnails.keys() == {"sea", "dots", "haze", "rust"}
     assert model.thumbnails["sea"] == jpeg()
+    with Image.open(BytesIO(model.thumbnails["rust"])) as mosaic:
+        assert mosaic.size == (64, 64)
+        left, right = mosaic.getpixel((8, 16)), mosaic.getpixel((56, 16))
+    assert right == pytest.approx(ImageColor.getrgb("peru"), abs=6)
+    assert left != pytest.approx(ImageColor.getrgb("peru"), abs=20)
 
 
 def test_only_the_new_rows_have_an_optimizer_state(added: Path) -> None:
@@ -150,7 +158,7 @@ def test_sizes_are_those_of_the_network_unless_given(root: Path) -> None:
             ["data.identity_style=true", "model_file=WITH_PHOTO"],
             "an identity style already: leave out data.",
         ),
-        (["model_file=WITH_RUST"], "the style rust already: give the painting's file another name"),
+        (["model_file=WITH_RUST"], "the style rust already: give the painting's file or folder"),
         (["ckpt_path=CHECKPOINT", "data.identity_style=true", "model_file=null"], "name it with"),
     ],
 )

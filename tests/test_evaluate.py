@@ -3,6 +3,7 @@
 import copy
 import csv
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +21,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from training import ONE_THREAD, TINY, make_folders
 
+from polystyle.data.paintings import load_painting
 from polystyle.evaluate import main
-from polystyle.evaluation.evaluate import evaluate
+from polystyle.evaluation.evaluate import evaluate, load_data
 from polystyle.evaluation.gatys import optimise_pixels
 from polystyle.evaluation.measure import set_gap_closed
+from polystyle.evaluation.references import make_references
 from polystyle.evaluation.report import picture_sheet, summarise, table
 from polystyle.evaluation.scores import Scores, paired_difference, verdict
+from polystyle.evaluation.settings import read_settings
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
@@ -147,6 +151,72 @@ def test_the_losses_are_those_of_both_configurations_on_the_photos_that_training
                         assert float(row[prefix + key]) == pytest.approx(expected, rel=1e-4)
                 assert row["photos"] == "2"
     assert {float(table[name, "photo"]["content_loss"]) for name in STYLE_NAMES} == {0.0}
+
+
+def test_a_style_of_several_paintings_is_measured_against_their_mean_gram_matrix(
+    tmp_path: Path, built_vgg: VGG16
+) -> None:
+    model = make_run(tmp_path)
+    folder = tmp_path / "paintings" / "haze"
+    folder.mkdir()
+    for old, new in (("haze", "a"), ("dots", "b")):
+        shutil.copy(tmp_path / f"paintings/{old}.png", folder / f"{new}.png")
+    (tmp_path / "paintings/haze.png").unlink()
+    evaluate(model, photos=2, gatys_photos=2, gatys_steps=STEPS)
+    rows = read_table(model)
+
+    vgg = copy.deepcopy(built_vgg).double()
+
+    def grams(image: Tensor) -> dict[str, Tensor]:
+        layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+        features = vgg(image[None].double(), layers)
+        return {
+            layer: torch.einsum("chw,dhw->cd", tapped[0], tapped[0]) / tapped[0, 0].numel()
+            for layer, tapped in features.items()
+        }
+
+    data = load_data(read_settings(model, {}, None, None), 2)
+    one, other = (grams(load_painting(path, 32)) for path in sorted(folder.iterdir()))
+    target = {layer: (one[layer] + other[layer]) / 2 for layer in one}
+
+    def style_loss(image: Tensor) -> float:
+        terms = [
+            (gram - target[layer]).square().sum() / target[layer].square().sum()
+            for layer, gram in grams(image).items()
+        ]
+        return torch.stack(terms).mean().item()
+
+    net = make_net()
+    painted = net(data.val_photos, torch.full((2,), STYLE_NAMES.index("haze"))).detach()
+    for painter, pictures in (("A", painted), ("photo", data.val_photos)):
+        expected = np.mean([style_loss(picture) for picture in pictures])
+        assert float(rows["haze", painter]["style_loss"]) == pytest.approx(expected, rel=1e-4)
+    totals = {painter: float(rows["haze", painter]["loss"]) for painter in ("photo", "A", "gatys")}
+    assert totals["gatys"] < totals["photo"]
+    closed = (totals["photo"] - totals["A"]) / (totals["photo"] - totals["gatys"])
+    assert float(rows["haze", "A"]["gap_closed"]) == pytest.approx(closed, rel=1e-3)
+
+
+def test_all_references_have_the_mean_gram_matrix_as_their_target(
+    tmp_path: Path, vgg: VGG16
+) -> None:
+    settings = read_settings(make_run(tmp_path), {}, None, None)
+    one, other = torch.rand(3, 32, 40), torch.rand(3, 40, 32) / 2
+
+    def targets(**styles: list[Tensor]) -> dict[str, Tensor]:
+        references = make_references(settings, styles, torch.device("cpu"))
+        return {
+            f"{prefix} {name}": buffer
+            for prefix, reference in references.items()
+            for name, buffer in reference.named_buffers()
+            if name.startswith("gram_")
+        }
+
+    alone = targets(one=[one], other=[other])
+    together = targets(both=[one, other])
+    assert len(together) == 2 * 4
+    for name, target in together.items():
+        torch.testing.assert_close(target, alone[name].mean(0, keepdim=True))
 
 
 @pytest.mark.parametrize(
@@ -454,6 +524,18 @@ def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> N
     assert found[0] == [(0, 255, 255), *rest]
     rest[2] = (255, 255, 255)
     assert found[1] == [(255, 0, 255), *rest]
+
+
+def test_the_sheet_shows_a_mosaic_of_a_styles_paintings() -> None:
+    cyan, magenta = (
+        torch.tensor(colour)[:, None, None].expand(3, 32, 32)
+        for colour in ((0.0, 1.0, 1.0), (1.0, 0.0, 1.0))
+    )
+    results = {"one": {"photo": make_scores([1.0]), "A": make_scores([1.0], gap_closed=0.5)}}
+    sheet = picture_sheet(results, torch.zeros(3, 32, 32), {"one": [cyan, magenta]})
+    assert sheet.getpixel((GAP + 8, GAP + 16)) == (0, 255, 255)
+    assert sheet.getpixel((GAP + 24, GAP + 16)) == (255, 0, 255)
+    assert sheet.getpixel((GAP + 32 + GAP + 16, GAP + 16)) == (0, 0, 0)
 
 
 @pytest.mark.slow

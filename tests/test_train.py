@@ -72,6 +72,29 @@ def test_the_model_file_holds_the_trained_weights(whole_run: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_style_of_several_paintings_is_trained_and_its_folder_may_not_change(
+    tmp_path: Path,
+) -> None:
+    _, paintings = make_folders(tmp_path)
+    (paintings / "earth").mkdir()
+    for name in ("dots", "rust"):
+        (paintings / f"{name}.png").rename(paintings / f"earth/{name}.png")
+    line = ("hydra.run.dir=series", "ckpt_path=last", "trainer.val_check_interval=2")
+    line += ("loss=dumoulin2017", "loss.vgg.pooling=average", "data.num_workers=0")
+    result = run(train_command(tmp_path, *line, "trainer.max_steps=2"), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "2 styles: earth (2 paintings), haze" in result.stdout
+    model = load_model(tmp_path / "series/model.safetensors")
+    assert model.style_names == ["earth", "haze"]
+    assert model.thumbnails.keys() == {"earth", "haze"}
+
+    (paintings / "earth/dots.png").unlink()
+    result = run(train_command(tmp_path, *line, "trainer.max_steps=4"), tmp_path)
+    assert result.returncode == 1
+    assert "other paintings than before: earth" in result.stderr
+
+
+@pytest.mark.slow
 def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
     root = whole_run.parent
     # The same line both times, as the README promises, but for how far to go.

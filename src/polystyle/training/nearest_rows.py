@@ -22,8 +22,8 @@ def with_new_rows(base: Model, names: Sequence[str]) -> nn.Module:
         raise ValueError("the network has an identity style already: leave out data.identity_style")
     if taken:
         raise ValueError(
-            f"the network has the style {', '.join(taken)} already: give the painting's file "
-            "another name, or take the old one out with polystyle-styles remove"
+            f"the network has the style {', '.join(taken)} already: give the painting's file or "
+            "folder another name, or take the old one out with polystyle-styles remove"
         )
     rows = {name: table[:1].repeat(len(names), 1) for name, table in rows_of(base.net).items()}
     net = with_rows(base.net, rows)
