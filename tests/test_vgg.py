@@ -158,7 +158,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "old pth"])
-@pytest.mark.parametrize("kept", [0, 1, 30, 500, 10_000, 15_000_000])
+@pytest.mark.parametrize("kept", [1, 30, 500, 10_000, 15_000_000])
 def test_cut_file_is_refused(
     tmp_path: Path, true_weights: dict[str, Tensor], kind: str, kept: int
 ) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polystyle.files.path_kind import NETWORK_OR_PACK, Kind, kind_of_path
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import (
+    PRETRAINED,
     Model,
     NetworkKind,
     fingerprint,
@@ -20,7 +22,6 @@ from polystyle.networks.style_edits import remove_styles, rename_style, reorder_
 from polystyle.networks.style_pack import (
     StylePack,
     extract_style,
-    is_style_pack,
     load_style_pack,
     merge_style,
     save_style_pack,
@@ -38,10 +39,12 @@ def list_styles(path: Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: the file is neither a model nor a style pack.
     """
-    file = model_path(path)
-    if is_style_pack(file):
+    file = model_path(path, NETWORK_OR_PACK)
+    if kind_of_path(file) is Kind.PACK:
         return describe_pack(path, load_style_pack(file))
-    return describe_model(path, load_model(file))
+    # The word, and not where the package is installed.
+    shown = path if path == Path(PRETRAINED) else file
+    return describe_model(shown, load_model(file))
 
 
 def describe_pack(path: Path, pack: StylePack) -> list[str]:
@@ -97,7 +100,7 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         NotADirectoryError: `output` is a file.
         ValueError: not a model, or a style that it does not have.
     """
-    network = load_network(model)
+    network = load_model(model)
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file: --output names a folder")
     names = []
@@ -134,7 +137,7 @@ def merge(model: Path, packs: Sequence[Path], output: Path, overwrite: bool = Fa
         ValueError: a file of another kind, a pack of another network, or a style name that is
             taken.
     """
-    network = load_network(model)
+    network = load_model(model)
     for path in packs:
         pack = load_style_pack(path)
         try:
@@ -147,30 +150,22 @@ def merge(model: Path, packs: Sequence[Path], output: Path, overwrite: bool = Fa
 def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network without these styles; arguments and errors as in `merge` and
     `remove_styles`."""
-    network = remove_styles(load_network(model), styles)
+    network = remove_styles(load_model(model), styles)
     return save_network(output, network, overwrite, f"Removed {count_styles(set(styles))}")
 
 
 def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network with the style `old` named `new`; arguments and errors as in `merge` and
     `rename_style`."""
-    network = rename_style(load_network(model), old, new)
+    network = rename_style(load_model(model), old, new)
     return save_network(output, network, overwrite, f"Renamed {old} to {new}")
 
 
 def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network with these styles first; arguments and errors as in `merge` and
     `reorder_styles`."""
-    network = reorder_styles(load_network(model), styles)
+    network = reorder_styles(load_model(model), styles)
     return save_network(output, network, overwrite, "Reordered")
-
-
-def load_network(path: Path) -> Model:
-    """Reads a network; raises as `load_model`, and ValueError for a style pack."""
-    path = model_path(path)
-    if is_style_pack(path):
-        raise ValueError(f"{path} is a style pack, not a network: merge it into its network")
-    return load_model(path)
 
 
 def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[str]:
@@ -209,7 +204,7 @@ def count_styles(styles: Collection) -> str:
 
 def size(path: Path) -> str:
     """The size of a model file or style pack in KB (1,000 bytes)."""
-    return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
+    return f"{model_path(path, NETWORK_OR_PACK).stat().st_size / 1000:,.1f} KB"
 
 
 def quote(path: Path) -> str:
