@@ -58,6 +58,7 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     """Make the prepared set and print what was made. Raises as `prepare_set` does."""
     from polystyle.data.images import LEAST_SIDE  # here, so that --help is fast
     from polystyle.data.prepare_set import prepare_set
+    from polystyle.files.terminal_text import counted
 
     if size < LEAST_SIDE:
         raise ValueError(f"--size must be at least {LEAST_SIDE}, not {size}")
@@ -65,8 +66,8 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     made = prepare_set(photos, output, size)
     skipped = f" ({made.num_skipped} skipped)" if made.num_skipped else ""
     print(
-        f"Made {output}: {made.num_photos} photos{skipped} in {made.num_shards} "
-        f"shard{'s' * (made.num_shards > 1)}, {made.num_bytes / 1e6:.1f} MB, "
+        f"Made {output}: {counted(made.num_photos, 'photo')}{skipped} in "
+        f"{counted(made.num_shards, 'shard')}, {made.num_bytes / 1e6:.1f} MB, "
         f"{time.monotonic() - started_at:.0f} seconds\n"
         f"Train: polystyle-train data.content_dir={shlex.quote(str(output))} "
         "data.style_dir=PAINTINGS"

@@ -17,7 +17,7 @@ from torch import nn
 
 from polystyle.files.path_kind import MODEL_NAME, NETWORK, Expectation, check_kind
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import IDENTITY_STYLE, check_style_name
@@ -203,7 +203,9 @@ def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> 
     """
     num_styles = len(next(iter(rows_of(model.net).values())))
     if len(model.style_names) != num_styles:
-        raise ValueError(f"{len(model.style_names)} names for {num_styles} styles")
+        raise ValueError(
+            f"{counted(len(model.style_names), 'name')} for {counted(num_styles, 'style')}"
+        )
     thumbnails = {
         name: base64.b64encode(jpeg).decode()
         for name, jpeg in model.thumbnails.items()

@@ -2,12 +2,13 @@
 tell the user what was done. Errors name the command's flags."""
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polystyle.files.new_folder import check_can_be_folder
 from polystyle.files.path_kind import NETWORK_OR_PACK, Kind, kind_of_path
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.networks.model_file import (
     PRETRAINED,
     Model,
@@ -61,7 +62,7 @@ def describe_pack(path: Path, pack: StylePack) -> list[str]:
 def describe_model(path: Path, model: Model) -> list[str]:
     """The lines of `list_styles` for a network."""
     lines = [
-        f"{path}: {count_styles(model.style_names)}, {size(path)}",
+        f"{path}: {counted(len(model.style_names), 'style')}, {size(path)}",
         *describe_network(kind_of(model.net), fingerprint(model.net), model.training),
     ]
     width = max(map(len, ["style", *model.style_names]))
@@ -101,8 +102,7 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         ValueError: not a model, or a style that it does not have.
     """
     network = load_model(model)
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file: --output names a folder")
+    check_can_be_folder(output)
     names = []
     for style in styles:
         names += network.style_names if style == "all" else [style]
@@ -144,14 +144,14 @@ def merge(model: Path, packs: Sequence[Path], output: Path, overwrite: bool = Fa
             network = merge_style(network, pack)
         except ValueError as error:
             raise ValueError(f"{path} can't be merged into {model}: {error}") from error
-    return save_network(output, network, overwrite, f"Merged {count_styles(packs)}")
+    return save_network(output, network, overwrite, f"Merged {counted(len(packs), 'style')}")
 
 
 def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network without these styles; arguments and errors as in `merge` and
     `remove_styles`."""
     network = remove_styles(load_model(model), styles)
-    return save_network(output, network, overwrite, f"Removed {count_styles(set(styles))}")
+    return save_network(output, network, overwrite, f"Removed {counted(len(set(styles)), 'style')}")
 
 
 def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = False) -> list[str]:
@@ -173,14 +173,16 @@ def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[s
     check_free(path, overwrite)
     save_model(path, model)
     return [
-        f"{done}: {path} has {count_styles(model.style_names)}",
+        f"{done}: {path} has {counted(len(model.style_names), 'style')}",
         f"Look:  polystyle-styles list {quote(path)}",
         paint_command(path),
     ]
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raises OSError for a folder, and for a file that exists and must not be overwritten."""
+    """Raises OSError for a folder, for a file that exists and must not be overwritten, and for a
+    path below a file."""
+    check_can_be_folder(path.parent)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: --output names a file")
     if path.exists() and not overwrite:
@@ -195,11 +197,6 @@ def paint_command(path: Path) -> str:
 def merge_command(path: Path) -> str:
     """The command that merges a style pack."""
     return f"Merge: polystyle-styles merge MODEL {quote(path)} --output NEW.safetensors"
-
-
-def count_styles(styles: Collection) -> str:
-    """The number of styles in words: "1 style", "2 styles"."""
-    return f"{len(styles)} style{'' if len(styles) == 1 else 's'}"
 
 
 def size(path: Path) -> str:
