@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+import polystyle
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ("quickstart", "setup", "train", "test", "test-fast", "lint", "format", "tensorboard")
@@ -22,6 +25,20 @@ def test_help_shows_how_to_use_it_from_anywhere(name: str, tmp_path: Path) -> No
     assert result.returncode == 0
     assert f"polystyle-{name} " in result.stdout
     assert run(sys.executable, "-m", f"polystyle.{name}", "--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_its_version_without_loading_torch(name: str, tmp_path: Path) -> None:
+    program = (
+        f"import sys; from polystyle.{name} import main; sys.argv = ['x', '--version']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    result = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"polystyle-{name} {version('polystyle')}\n"
+    assert polystyle.__version__ == version("polystyle")
 
 
 def test_the_configuration_is_shown_without_loading_torch(tmp_path: Path) -> None:

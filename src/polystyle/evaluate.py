@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
+
 DESCRIPTION = """Evaluate a network, style by style, on photos that training held out: content loss,
 style loss, and the share that it has closed of the gap between the untouched photo (0 %) and
 pixels that are optimised one by one (100 %). With a second network: which of the two is better."""
@@ -39,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
         type=Path,

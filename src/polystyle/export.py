@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
 from polystyle.files.atomic_file import atomic_write
 from polystyle.files.new_folder import check_can_be_folder, made_folder
 from polystyle.files.terminal_text import counted
@@ -35,6 +36,7 @@ def main() -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
         type=Path,

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from polystyle import __version__
+
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
 data.image_size: --size 512 keeps crops of 256 pixels as sharp as the photos allow.
@@ -39,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("photos", type=Path, help="folder of photos, with its subfolders")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="PREPARED", help="folder to make"

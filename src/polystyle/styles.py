@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
+
 DESCRIPTION = """The styles of a trained network: list, share, add, remove, rename and reorder them.
 
 A style leaves its network as a style pack, a file of some 15 KB, and merges into any network with
@@ -48,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     about = "show what a network or a style pack holds"
     command = commands.add_parser("list", help=about, description=f"{about.capitalize()}.")

@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from polystyle import __version__
 from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
     )

@@ -160,7 +160,7 @@ def write_configuration(run: Run) -> None:
     folder.mkdir(exist_ok=True)
     for name, text in run.configuration_files.items():
         with atomic_write(folder / name) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
 
 
 def fit(run: Run) -> None:
