@@ -15,7 +15,7 @@ def test_a_folder_that_stays_empty_is_removed_with_its_parents(tmp_path: Path) -
     with pytest.raises(OSError, match="full"), made_folder(tmp_path / "old" / "new" / "inner"):
         assert (tmp_path / "old" / "new" / "inner").is_dir()
         raise OSError("full")
-    assert list(tmp_path.iterdir()) == [tmp_path / "old"]
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
     with made_folder(tmp_path / "old"):
         pass
     assert (tmp_path / "old").is_dir()
@@ -148,12 +148,13 @@ def test_a_refused_run_of_a_sweep_leaves_no_folder(tmp_path: Path) -> None:
 def test_a_dry_run_beside_a_run_writes_nothing(tmp_path: Path) -> None:
     make_folders(tmp_path)
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
     result = run(
         train_command(tmp_path, "trainer.fast_dev_run=true", "hydra.run.dir=run"), tmp_path
     )
     assert result.returncode == 0, result.stderr
     assert "nothing is written" in result.stdout
-    assert not any((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.slow
