@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
 from polystyle.networks.onnx_usage import USAGE
 
 DESCRIPTION = f"""\
@@ -27,6 +28,8 @@ TOLERANCE = {"float32": 0.1, "float16": 2.0}
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if nothing was exported."""
+    tolerate_lost_console()
+    exit_on_signals()
     parser = argparse.ArgumentParser(
         prog="polystyle-export",
         description=DESCRIPTION,

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
+
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
 data.image_size: --size 512 keeps crops of 256 pixels as sharp as the photos allow.
@@ -20,8 +22,8 @@ examples:
 
 def main() -> None:
     """The command. A mistake of the user's ends it with one line and exit status 1."""
-    # Without this a plain kill would leave the workers and the unfinished folder behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    tolerate_lost_console()
+    exit_on_signals()
     args = parser().parse_args()
     try:
         prepare(args.photos, args.output, args.size)

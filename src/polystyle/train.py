@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from polystyle.files.console import tolerate_lost_console
 from polystyle.training.config_check import explain
 from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """The command. What a user did wrong ends it with one line and exit status 1."""
+    tolerate_lost_console()
     # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     # On a full disk train.log can't be written either, nor TensorBoard's file, whose thread hands

@@ -374,8 +374,8 @@ def usable_cores() -> int:
 def init_worker(worker: int) -> None:
     silence_pillow()
     # Ctrl-C and signals to a whole job reach the workers, too. The main process handles them, after
-    # the step that is running, and that step needs its workers. Windows has no SIGUSR1.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    # the step that is running, and that step needs its workers. Windows lacks some of them.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
 
