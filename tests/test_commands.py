@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from training import ONE_THREAD, make_folders, train_command
 
 import polystyle
 
@@ -76,3 +77,42 @@ def test_make_help_lists_every_target(tmp_path: Path) -> None:
     assert result.returncode == 0
     for target in TARGETS:
         assert f"  make {target} " in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_that_cannot_show_a_name_ends_no_command(tmp_path: Path, encoding: str) -> None:
+    make_folders(tmp_path)
+    (tmp_path / "paintings" / "dots.png").rename(tmp_path / "paintings" / "日本.png")
+    (tmp_path / "photos" / "photo0.png").rename(tmp_path / "photos" / "Grüße_日本.png")
+    escaped = "\\u65e5\\u672c"
+    for command, said in (
+        ((*train_command(tmp_path, "trainer.max_steps=1", "hydra.run.dir=run")[1:],), escaped),
+        (("-m", "polystyle.styles", "list", "run"), escaped),
+        (
+            (
+                "-m",
+                "polystyle.stylize",
+                "photos/Grüße_日本.png",
+                "--model",
+                "run",
+                "--style",
+                "日本",
+            ),
+            escaped,
+        ),
+        (("-m", "polystyle.prepare", "photos", "--output", "準備"), "\\u6e96"),
+        (("-m", "polystyle.stylize", "日本.jpg", "--style", "nothing"), ""),
+    ):
+        result = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env={**ONE_THREAD, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            timeout=300,
+        )
+        is_refused = "nothing" in command
+        assert result.returncode == is_refused, result.stderr
+        assert said.encode() in result.stdout + result.stderr
+        assert b"codec can't" not in result.stderr
+    assert (tmp_path / "run" / "train.log").read_text(encoding="utf-8").count("日本")

@@ -154,6 +154,23 @@ def test_progressive_resizing_begins_with_the_same_crops_at_half_the_size(
         assert torch.equal(batch["style"], large["style"])
 
 
+def test_the_steps_of_progressive_resizing_have_paintings_of_their_own_size(
+    photos: Path, paintings: Path
+) -> None:
+    options = {"style_size": 32, "progressive_style_size": 24, "identity_style": True}
+    data = make_data(photos, paintings, image_size=32, progressive_share=0.5, **options)
+    data.setup()
+    assert data.progressive_paintings.keys() == data.paintings.keys()
+    for name, painting in data.progressive_paintings.items():
+        assert painting is None if name == "photo" else min(painting.shape[1:]) == 24, name
+    for unused in ({"progressive_share": 0.0}, {"progressive_style_size": None}):
+        data = make_data(
+            photos, paintings, image_size=32, **{"progressive_share": 0.5, **options, **unused}
+        )
+        data.setup()
+        assert data.progressive_paintings is None
+
+
 def test_a_resumed_run_goes_on_with_the_next_batch(photos: Path, paintings: Path) -> None:
     whole = loader_batches(make_data(photos, paintings), 8)
     for earlier, later in product(range(8), range(8)):

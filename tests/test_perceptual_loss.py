@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from polystyle.losses.perceptual_loss import (
     style_loss,
     total_variation_loss,
 )
+from polystyle.losses.style_transfer import StyleTransfer
 from polystyle.losses.vgg import VGG16
 from polystyle.losses.vgg_weights import LAYERS
 
@@ -373,3 +375,40 @@ def test_one_image_is_compared_with_every_painting(vgg: VGG16) -> None:
     for index in range(loss.num_styles):
         alone = loss(content, stylized, torch.tensor([index]))["loss"]
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_of_progressive_resizing_have_paintings_and_a_weight_of_their_own(vgg: VGG16) -> None:
+    large, small = torch.rand(3, 48, 48), torch.rand(3, 24, 24)
+    both = PerceptualLoss(vgg, style_weight=10.0, progressive_style_weight=5.0)
+    both.set_style_images({"a": large}, {"a": small})
+    content, stylized = torch.rand(2, 1, 3, 32, 32)
+    style = torch.tensor([0])
+    for is_progressive, painting, weight in ((False, large, 10.0), (True, small, 5.0)):
+        alone = PerceptualLoss(vgg, style_weight=weight)
+        alone.set_style_images({"a": painting})
+        expected = alone(content, stylized, style)
+        losses = both(content, stylized, style, is_progressive)
+        for name, values in expected.items():
+            assert torch.equal(losses[name], values), (name, is_progressive)
+
+
+def test_progressive_steps_are_like_all_others_by_default(vgg: VGG16) -> None:
+    loss = PerceptualLoss(vgg)
+    loss.set_style_images({"a": torch.rand(3, 32, 32)})
+    content, stylized = torch.rand(2, 1, 3, 32, 32)
+    style = torch.tensor([0])
+    progressive = loss(content, stylized, style, is_progressive=True)["loss"]
+    assert torch.equal(progressive, loss(content, stylized, style)["loss"])
+
+
+def test_crops_smaller_than_the_datas_are_those_of_progressive_resizing(vgg: VGG16) -> None:
+    loss = PerceptualLoss(vgg, progressive_style_weight=50.0)
+    objective = StyleTransfer(loss)
+    paintings = {"a": torch.rand(3, 32, 32)}
+    data = SimpleNamespace(paintings=paintings, progressive_paintings=None, image_size=32)
+    objective.prepare(data)
+    for size, is_progressive in ((32, False), (16, True)):
+        batch = {"content": torch.rand(1, 3, size, size), "style": torch.tensor([0])}
+        expected = loss(batch["content"], batch["content"].flip(3), batch["style"], is_progressive)
+        losses = objective(lambda content, style: content.flip(3), batch)
+        assert torch.equal(losses["loss"], expected["loss"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from polystyle import __version__
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder, made_folder
 from polystyle.files.terminal_text import counted
 from polystyle.networks.onnx_usage import USAGE
@@ -30,6 +31,8 @@ TOLERANCE = {"float32": 0.1, "float16": 2.0}
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if nothing was exported."""
+    tolerate_lost_console()
+    exit_on_signals()
     parser = argparse.ArgumentParser(
         prog="polystyle-export",
         description=DESCRIPTION,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
 
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
@@ -22,8 +23,8 @@ examples:
 
 def main() -> None:
     """The command. A mistake of the user's ends it with one line and exit status 1."""
-    # Without this a plain kill would leave the workers and the unfinished folder behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    tolerate_lost_console()
+    exit_on_signals()
     args = parser().parse_args()
     try:
         prepare(args.photos, args.output, args.size)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
 
 DESCRIPTION = """The styles of a trained network: list, share, add, remove, rename and reorder them.
 
@@ -29,6 +30,8 @@ NETWORK = "folder of a run, or a model.safetensors"
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if it was refused."""
+    tolerate_lost_console()
+    exit_on_signals()
     arguments = vars(make_parser().parse_args())
     # The only import of torch, here so that --help answers at once.
     from polystyle.networks import style_commands

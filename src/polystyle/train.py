@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from polystyle import __version__
+from polystyle.files.console import tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder
 from polystyle.training.config_check import explain
 from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """The command. What a user did wrong ends it with one line and exit status 1."""
+    tolerate_lost_console()
     if "--version" in sys.argv[1:]:  # Hydra would print its own
         print(f"polystyle-train {__version__}")
         return

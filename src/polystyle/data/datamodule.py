@@ -60,6 +60,8 @@ class StyleTransferData(LightningDataModule):
         style_size: the paintings' shorter side, in pixels; sets the size of the brush strokes.
         progressive_share: progressive resizing: the share of the steps, the first ones, whose crops
             have half the side. They learn the coarse structure at a quarter of the cost.
+        progressive_style_size: the paintings' shorter side in those steps, in pixels; None is
+            `style_size`.
         batch_size: photos per step, on all devices together.
         num_workers: processes that load photos for each device; None shares the cores between the
             devices. Changes the speed, never a result.
@@ -74,6 +76,8 @@ class StyleTransferData(LightningDataModule):
         skipped: the `SkippedPhotos`.
         paintings: after `setup`, ``[3, h, w]`` float32 in [0, 1] by style name; None for "photo",
             which has no painting.
+        progressive_paintings: after `setup`, the same at `progressive_style_size`; None if that is
+            `style_size`, or no step is one of progressive resizing.
         val_photos: after `setup`, ``[K, 3, image_size, image_size]`` float32 in [0, 1].
 
     Raises:
@@ -90,6 +94,7 @@ class StyleTransferData(LightningDataModule):
         image_size: int = 256,
         style_size: int = 256,
         progressive_share: float = 0.0,
+        progressive_style_size: int | None = None,
         batch_size: int = 4,
         num_workers: int | None = None,
         val_fraction: float = 0.05,
@@ -102,6 +107,9 @@ class StyleTransferData(LightningDataModule):
         silence_pillow()
         check_range("image_size", image_size, LEAST_SIDE, MOST_PIXELS)
         check_range("style_size", style_size, LEAST_SIDE, MOST_PIXELS)
+        check_range(
+            "progressive_style_size", progressive_style_size or style_size, LEAST_SIDE, MOST_PIXELS
+        )
         check_range("batch_size", batch_size, 1, MOST_PHOTOS)
         check_range("num_workers", num_workers or 0, 0, MOST_PHOTOS)
         check_range("num_val_photos", num_val_photos, 1, MOST_PHOTOS)
@@ -112,6 +120,7 @@ class StyleTransferData(LightningDataModule):
         self.image_size = image_size
         self.style_size = style_size
         self.progressive_share = progressive_share
+        self.progressive_style_size = progressive_style_size or style_size
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.num_val_photos = num_val_photos
@@ -221,6 +230,10 @@ class StyleTransferData(LightningDataModule):
         """
         self.paintings: dict[str, Tensor | None] = dict.fromkeys(self.conditions)
         self.paintings.update(load_paintings(self.style_paths, self.style_size))
+        self.progressive_paintings: dict[str, Tensor | None] | None = None
+        if self.progressive_share and self.progressive_style_size != self.style_size:
+            smaller = load_paintings(self.style_paths, self.progressive_style_size)
+            self.progressive_paintings = dict.fromkeys(self.conditions) | smaller
         self.val_photos = self.load_val_photos()
         self.training_images = TrainingImages(
             self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
@@ -361,7 +374,7 @@ def usable_cores() -> int:
 def init_worker(worker: int) -> None:
     silence_pillow()
     # Ctrl-C and signals to a whole job reach the workers, too. The main process handles them, after
-    # the step that is running, and that step needs its workers. Windows has no SIGUSR1.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    # the step that is running, and that step needs its workers. Windows lacks some of them.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)

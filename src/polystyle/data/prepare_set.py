@@ -96,7 +96,10 @@ def encoded_photos(named_photos: Mapping[str, Openable], size: int) -> Iterator[
 
 
 def init_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    # The parent process handles Ctrl-C, and the SIGHUP of a terminal that vanishes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silence_pillow()
 

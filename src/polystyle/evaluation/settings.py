@@ -17,12 +17,12 @@ KEYS = {
     "content_dir": ("data.content_dir", ""),
     "style_dir": ("data.style_dir", ""),
     "image_size": ("data.image_size", 256),
-    "style_size": ("data.style_size", 256),
+    "style_size": ("data.style_size", 384),
     "val_fraction": ("data.val_fraction", 0.05),
     "vgg_weights": ("loss.vgg.weights", ""),
     "relative": ("loss.relative", True),
     "content_weight": ("loss.content_weight", 1.0),
-    "style_weight": ("loss.style_weight", 5.0),
+    "style_weight": ("loss.style_weight", 10.0),
 }
 
 

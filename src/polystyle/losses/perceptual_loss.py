@@ -123,6 +123,8 @@ class PerceptualLoss(nn.Module):
         relative: scale-free differences (see `difference`), so that a weight means the same for
             every painting and layer; False takes the papers' mean squared differences.
         style_coefficients: multiplies the style loss of single styles, by name; 1 where not given.
+        progressive_style_weight: the style weight in the steps of progressive resizing; None is
+            `style_weight`.
 
     Raises:
         ValueError: a layer that VGG-16 doesn't have, or no layer left.
@@ -132,17 +134,21 @@ class PerceptualLoss(nn.Module):
         self,
         vgg: VGG16,
         content_weight: float = 1.0,
-        style_weight: float = 5.0,
+        style_weight: float = 10.0,
         tv_weight: float = 0.0,
         content_weights: Mapping[str, float] | None = None,
         style_weights: Mapping[str, float] | None = None,
         relative: bool = True,
         style_coefficients: Mapping[str, float] | None = None,
+        progressive_style_weight: float | None = None,
     ) -> None:
         super().__init__()
         self.vgg = vgg
         self.content_weight = content_weight
         self.style_weight = style_weight
+        self.progressive_style_weight = (
+            style_weight if progressive_style_weight is None else progressive_style_weight
+        )
         self.tv_weight = tv_weight
         if content_weights is None:
             content_weights = {"relu3_3": 1.0}
@@ -162,12 +168,18 @@ class PerceptualLoss(nn.Module):
         return len(self.coefficients)
 
     @torch.no_grad()
-    def set_style_images(self, style_images: Mapping[str, Tensor | None]) -> None:
+    def set_style_images(
+        self,
+        style_images: Mapping[str, Tensor | None],
+        progressive_style_images: Mapping[str, Tensor | None] | None = None,
+    ) -> None:
         """Compute the Gram matrices of all paintings, once: they are constants.
 
         Args:
             style_images: RGB ``[3, h, w]`` in [0, 1] by style name; their order numbers the styles.
                 None is the style that paints the photo itself: see `forward`.
+            progressive_style_images: the same paintings at another size, for the steps of
+                progressive resizing; None if their size is the same.
 
         Raises:
             ValueError: a coefficient for a style that isn't there.
@@ -177,19 +189,30 @@ class PerceptualLoss(nn.Module):
                 near = get_close_matches(name, style_images, n=1, cutoff=0.0)
                 raise ValueError(f"style_coefficients: no style {name!r}; nearest is {near[0]!r}")
         device = self.vgg.pixel_mean.device
-        # The photo style has none: some Gram matrices keep its place, and are not used.
-        images = [torch.ones(3, 16, 16) if each is None else each for each in style_images.values()]
-        grams = self.style_grams(images)
-        for layer in self.style_weights:
-            # Not in the state dict: they follow from the paintings.
-            stacked = torch.stack([each[layer].to(device) for each in grams])
-            self.register_buffer(f"gram_{layer}", stacked, persistent=False)
+        self.set_grams("gram", style_images)
+        self.progressive_grams = "gram"
+        if progressive_style_images is not None:
+            self.progressive_grams = "progressive_gram"
+            self.set_grams(self.progressive_grams, progressive_style_images)
         coefficients = [float(self.style_coefficients.get(name, 1.0)) for name in style_images]
         self.register_buffer(
             "coefficients", torch.tensor(coefficients, device=device), persistent=False
         )
         unpainted = [index for index, image in enumerate(style_images.values()) if image is None]
         self.photo_style = unpainted[0] if unpainted else None
+
+    def set_grams(self, prefix: str, style_images: Mapping[str, Tensor | None]) -> None:
+        """Register the Gram matrices ``[N, C, C]`` of the paintings as ``<prefix>_<layer>``."""
+        device = self.vgg.pixel_mean.device
+        # The photo style has none: some Gram matrices keep its place, and are not used.
+        images = [
+            torch.ones(3, 16, 16) if image is None else image for image in style_images.values()
+        ]
+        grams = self.style_grams(images)
+        for layer in self.style_weights:
+            # Not in the state dict: they follow from the paintings.
+            stacked = torch.stack([by_layer[layer].to(device) for by_layer in grams])
+            self.register_buffer(f"{prefix}_{layer}", stacked, persistent=False)
 
     def style_grams(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Gram matrices ``[C, C]`` by layer, for each painting."""
@@ -214,7 +237,9 @@ class PerceptualLoss(nn.Module):
         torch.backends.cudnn.benchmark = benchmark
         return grams
 
-    def forward(self, content: Tensor, stylized: Tensor, style: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, content: Tensor, stylized: Tensor, style: Tensor, is_progressive: bool = False
+    ) -> dict[str, Tensor]:
         """Compare stylized images with their photos and with their styles' paintings.
 
         In the style without a painting, the style loss is the distance to the photo's pixels.
@@ -223,11 +248,16 @@ class PerceptualLoss(nn.Module):
             content, stylized: RGB ``[B, 3, H, W]`` in [0, 1].
             style: index ``[B]`` of the painting that each stylized image should look like. One
                 image is compared with several paintings if B is 1 and `style` is longer.
+            is_progressive: whether this is a step of progressive resizing, with Gram matrices and a
+                style weight of its own.
 
         Returns:
             ``"loss"``, the weighted total, and ``"content_loss"``, ``"style_loss"``, ``"tv_loss"``
             without the three outer weights, each ``[B]`` in float32.
         """
+        grams, style_weight = "gram", self.style_weight
+        if is_progressive:
+            grams, style_weight = self.progressive_grams, self.progressive_style_weight
         with torch.no_grad():
             targets = self.vgg(content, self.content_weights)
         features = self.vgg(stylized, {**self.content_weights, **self.style_weights})
@@ -237,7 +267,7 @@ class PerceptualLoss(nn.Module):
         )
         style_term = sum(
             weight
-            * style_loss(features[layer], getattr(self, f"gram_{layer}")[style], self.relative)
+            * style_loss(features[layer], getattr(self, f"{grams}_{layer}")[style], self.relative)
             for layer, weight in self.style_weights.items()
         )
         if self.photo_style is not None:
@@ -249,7 +279,7 @@ class PerceptualLoss(nn.Module):
             tv_term = total_variation_loss(stylized.float())
         total = (
             self.content_weight * content_term
-            + self.style_weight * style_term
+            + style_weight * style_term
             + self.tv_weight * tv_term
         )
         return {

@@ -13,6 +13,10 @@ class Paintings(Protocol):
     """What `StyleTransfer` needs of the data: the style images, by style name, in order."""
 
     paintings: Mapping[str, Tensor | None]
+    # The same at another size, for the steps of progressive resizing; None for the same size.
+    progressive_paintings: Mapping[str, Tensor | None] | None
+    # The side of the training crops after progressive resizing, in pixels.
+    image_size: int
 
 
 class StyleTransfer(nn.Module):
@@ -25,6 +29,7 @@ class StyleTransfer(nn.Module):
     def __init__(self, loss: PerceptualLoss) -> None:
         super().__init__()
         self.loss = loss
+        self.image_size = 0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -37,10 +42,12 @@ class StyleTransfer(nn.Module):
 
     def prepare(self, data: Paintings) -> None:
         """Compute the Gram matrices of the paintings; see `PerceptualLoss.set_style_images`."""
-        self.loss.set_style_images(data.paintings)
+        self.loss.set_style_images(data.paintings, data.progressive_paintings)
+        self.image_size = data.image_size
 
     def forward(self, net: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stylize photos and measure them.
+        """Stylize photos and measure them. Crops smaller than the data's ``image_size`` are those
+        of progressive resizing.
 
         Args:
             net: takes content and style, gives stylized images ``[B, 3, H, W]`` in [0, 1].
@@ -51,7 +58,8 @@ class StyleTransfer(nn.Module):
             See `PerceptualLoss.forward`; but ``"loss"`` is 0 for photos of one colour.
         """
         content, style = batch["content"], batch["style"]
-        losses = self.loss(content, net(content, style), style)
+        is_progressive = content.shape[-1] < self.image_size
+        losses = self.loss(content, net(content, style), style, is_progressive)
         return {**losses, "loss": losses["loss"] * is_varied(content)}
 
     def losses_by_condition(self, net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
