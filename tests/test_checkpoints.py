@@ -69,7 +69,7 @@ def test_a_failing_write_leaves_the_old_one(
     assert read_checkpoint(path)["global_step"] == 8
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.999])
 def test_a_cut_one_is_named(tmp_path: Path, share: float) -> None:
     path = write(tmp_path / "cut.ckpt", 8)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])

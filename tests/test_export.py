@@ -344,7 +344,7 @@ def test_every_error_is_one_line(
     assert "is a folder without a model.safetensors" in one_line_of(monkeypatch, empty)
     text = tmp_path / "notes.txt"
     text.write_text("I am not a network.\n")
-    assert f"{text} is damaged, or not" in one_line_of(monkeypatch, text)
+    assert f"{text} is a text file, not a network" in one_line_of(monkeypatch, text)
     message = one_line_of(monkeypatch, model, "--output", tmp_path, "--overwrite")
     assert message.endswith(f"must be a file that ends in .onnx, not {tmp_path}")
     before = model.read_bytes()

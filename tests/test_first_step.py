@@ -24,7 +24,7 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) ->
         "8 photos to train on, 2 held out",
         "4000 steps of 3 images, ",
         "on cpu",
-        "Writing to dry, some ",
+        "A dry run, trainer.fast_dev_run: one step or a few, and nothing is written",
         "Tried a step: ",
         " in all",
         "All is well, as far as one step tells",
@@ -32,7 +32,8 @@ def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) ->
         assert said in result.stdout, said
     assert "a minute in all" not in result.stdout  # for it is of 4,000 steps
     assert "Compiling" not in result.stdout  # it takes longer than that
-    assert [path.name for path in (folders / "dry").iterdir()] == ["train.log"]
+    assert "Writing to" not in result.stdout
+    assert not (folders / "dry").exists()
 
 
 @pytest.mark.slow

@@ -282,7 +282,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt", ".hidden.jpg", "photo.jpg")
     with pytest.raises(FileNotFoundError, match=r"^there is no folder .*elsewhere$"):
         list_images(tmp_path / "elsewhere", deep=False)
-    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*photo\.jpg$"):
+    with pytest.raises(ValueError, match=r"photo\.jpg is an empty file, not a folder of pictures"):
         list_images(tmp_path / "photo.jpg", deep=False)
     (tmp_path / "photo.jpg").unlink()
     with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):

@@ -205,7 +205,10 @@ def test_errors_are_one_line(
     to = ("--output", output)
     cases = [
         ((tmp_path / "nowhere", *to), f"there is no folder {tmp_path}/nowhere"),
-        ((file, *to), f"there is no folder {file}"),
+        (
+            (file, *to),
+            f"{file} is an empty file, not a folder of pictures: copy or download it again",
+        ),
         ((empty, *to), f"there is no picture in {empty}"),
         ((all_bad, *to), f"none of the 3 photos in {all_bad} can be read"),
         ((photos, *to, "--size", 15), "--size must be at least 16, not 15"),

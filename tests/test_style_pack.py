@@ -15,7 +15,6 @@ from polystyle.networks.model_file import Model, NetworkKind, fingerprint, save_
 from polystyle.networks.style_pack import (
     FORMAT_VERSION,
     extract_style,
-    is_style_pack,
     load_style_pack,
     merge_style,
     save_style_pack,
@@ -141,12 +140,6 @@ def test_a_style_of_a_full_network_is_a_file_of_thirteen_kilobytes(tmp_path: Pat
     assert 4 * 3206 < path.stat().st_size < 13_600
 
 
-def test_a_style_pack_is_told_from_a_network(saved: Path, model: Model, tmp_path: Path) -> None:
-    save_model(tmp_path / "model.safetensors", model)
-    assert is_style_pack(saved)
-    assert not is_style_pack(tmp_path / "model.safetensors")
-
-
 # ---- Extracting and merging -----------------------------------------------------------------
 
 
@@ -232,7 +225,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_style_pack(tmp_path / "nowhere.safetensors")
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
 def test_a_cut_file_is_refused(saved: Path, kept: float) -> None:
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(kept * len(whole))])
@@ -246,7 +239,7 @@ def test_a_network_is_refused(saved: Path, model: Model) -> None:
 
 def test_a_file_of_another_program_is_refused(saved: Path) -> None:
     save_file(load_file(saved), saved)
-    assert "is a safetensors file, but not a style pack of polystyle" in refusal(saved)
+    assert "is a safetensors file of another program, not a style pack" in refusal(saved)
 
 
 def test_a_newer_format_asks_for_an_update(saved: Path) -> None:
@@ -278,17 +271,21 @@ def test_a_damaged_header_is_refused(saved: Path, header: dict[str, str | None])
     assert "does not hold the style that its header promises" in refusal(saved)
 
 
+def test_rows_in_float16_are_read_as_float32(saved: Path) -> None:
+    rewrite(saved, rows={"rows": torch.ones(406, dtype=torch.float16)})
+    assert load_style_pack(saved).rows.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     "rows",
     [
-        torch.ones(406, dtype=torch.float16),
         torch.ones(406, dtype=torch.float64),
         torch.ones(406, dtype=torch.int32),
         torch.ones(406, 1),
         torch.ones(()),
         None,
     ],
-    ids=["float16", "float64", "int32", "two_dimensions", "scalar", "missing"],
+    ids=["float64", "int32", "two_dimensions", "scalar", "missing"],
 )
 def test_rows_that_are_not_the_promised_ones_are_refused(saved: Path, rows: Tensor | None) -> None:
     assert load_file(saved)["rows"].shape == (406,)

@@ -345,16 +345,16 @@ def test_every_error_is_one_line(
     for arguments, complaint in (
         (("merge", model, pack), "there is a style 'wave' already: rename it first"),
         (("merge", model, model), "is a network, not a style pack"),
-        (("merge", model, garbage), f"{garbage} is damaged"),
+        (("merge", model, garbage), f"{garbage} is a web page, not a style pack"),
         (("merge", model, missing), f"there is no file {missing}"),
         (("merge", missing, pack), f"there is no model file {missing}"),
         (("merge", pack, pack), f"{pack} is a style pack, not a network"),
         (("extract", pack, "wave"), f"{pack} is a style pack, not a network"),
         (("extract", model, "wavy"), "there is no style 'wavy': did you mean wave?"),
         (("remove", model, "candy", "cendy"), "no style 'cendy': did you mean candy?"),
-        (("remove", garbage, "wave"), f"{garbage} is damaged"),
+        (("remove", garbage, "wave"), f"{garbage} is a web page, not a network"),
         (("remove", missing, "wave"), f"there is no model file {missing}"),
-        (("remove", pack.parent, "wave"), "is a folder without a model.safetensors"),
+        (("remove", pack.parent, "wave"), "is a folder of safetensors files, not a network"),
         (("rename", model, "wavy", "x"), "did you mean wave?"),
         (("rename", model, "wave", "candy"), "there is a style 'candy' already"),
         (("rename", model, "wave", "wave"), "there is a style 'wave' already"),
@@ -371,7 +371,9 @@ def test_every_error_is_one_line(
     ):
         assert complaint in refusal(monkeypatch, *arguments, "--output", output)
     assert not output.exists()
-    assert f"{garbage} is damaged" in refusal(monkeypatch, "list", garbage)
+    assert f"{garbage} is a web page, not a network or a style pack" in refusal(
+        monkeypatch, "list", garbage
+    )
     assert f"there is no model file {missing}" in refusal(monkeypatch, "list", missing)
     folder = refusal(monkeypatch, "remove", model, "wave", "--output", pack.parent)
     assert folder == f"{pack.parent} is a folder: --output names a file"

@@ -14,6 +14,7 @@ from test_video import read_frames, read_sounds, write_clip
 from polystyle.data.images import load_image
 from polystyle.data.samples import to_float
 from polystyle.networks.model_file import PRETRAINED_FILE, Model, load_model, save_model
+from polystyle.networks.style_pack import extract_style, save_style_pack
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter
 from polystyle.stylize import main
@@ -166,7 +167,9 @@ def test_a_missing_file_or_style_is_one_line(model: Path, tmp_path: Path) -> Non
     rest = (photo, "--style", "wave", "--output", tmp_path / "painted")
     missing = tmp_path / "missing.safetensors"
     assert one_line_of(missing, *rest).endswith(f"there is no model file {missing}")
-    assert "photo.png is damaged, or not a safetensors" in one_line_of(photo, *rest)
+    assert "photo.png is a picture, not a network: name the folder of a run" in one_line_of(
+        photo, *rest
+    )
     message = one_line_of(model, photo, "--style", "zzz", "--output", tmp_path)
     assert message.endswith("there is no style 'zzz': wave, starry_night, candy, photo")
     message = one_line_of(model, photo, "--style", "wave", "--output", photo)
@@ -191,12 +194,13 @@ def test_a_runs_folder_does_for_a_model_file(model: Path, tmp_path: Path) -> Non
     by_file, by_folder = (pixels(tmp_path / name / "photo-wave.png") for name in "01")
     assert np.array_equal(by_file, by_folder)
     message = one_line_of(tmp_path / "0", photo, "--style", "wave")
-    assert message.endswith("is a folder without a model.safetensors: a run's folder has one")
+    assert f"{tmp_path / '0'} is a folder of pictures, not a network: name the folder" in message
 
 
 def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "my photos" / "photo.png", 20, 20)
-    pack = photo.with_name("wave.safetensors")
+    pack = photo.with_name("my wave.safetensors")
+    save_style_pack(pack, extract_style(load_model(model), "wave"))
     for arguments, network in (
         # The model first was the order of polystyle 0.1.
         ((model, photo), model),
@@ -206,8 +210,12 @@ def test_a_network_among_the_photos_is_named_in_one_line(model: Path, tmp_path: 
     ):
         output = tmp_path / "painted"
         message = checked_line(command(*arguments, "--style", "wave", "--output", output))
+        kinds = {model: "a network", model.parent: "the folder of a run", pack: "a style pack"}
         hint = f"name it with --model {shlex.quote(str(network))}"
-        assert message == f"polystyle-stylize: {network} is a network, not a photo: {hint}"
+        if network == pack:
+            hint = "polystyle-styles merge adds it to its network"
+        kind = kinds[network]
+        assert message == f"polystyle-stylize: {network} is {kind}, not a picture: {hint}"
         assert not output.exists()
 
 

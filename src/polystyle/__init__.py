@@ -1,5 +1,6 @@
 """Train one network that paints any photo in many styles, and paint with it."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from polystyle.painting.painter import Painter
+
+__version__ = version("polystyle")
 
 
 def load(
@@ -25,8 +28,8 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a model, its network is of another class, or there is no such
-            device or precision.
+        ValueError: the path is something else, such as a checkpoint; its network is of another
+            class; or there is no such device or precision.
     """
     # Imported here, so that commands that need no torch start at once.
     from polystyle.networks.model_file import load_model

@@ -4,6 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
+
 DESCRIPTION = """Evaluate a network, style by style, on photos that training held out: content loss,
 style loss, and the share that it has closed of the gap between the untouched photo (0 %) and
 pixels that are optimised one by one (100 %). With a second network: which of the two is better."""
@@ -18,6 +21,8 @@ examples:
 
 def main() -> None:
     """Runs the command. Exit status 0; 1 after an error, 130 after Ctrl-C."""
+    tolerate_lost_console()
+    exit_on_signals()
     args = make_parser().parse_args()
     try:
         # The only import of torch, here so that --help answers at once.
@@ -39,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
         type=Path,

@@ -4,7 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
+from polystyle.files.new_folder import check_can_be_folder, made_folder
+from polystyle.files.terminal_text import counted
 from polystyle.networks.onnx_usage import USAGE
 
 DESCRIPTION = f"""\
@@ -27,12 +31,15 @@ TOLERANCE = {"float32": 0.1, "float16": 2.0}
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if nothing was exported."""
+    tolerate_lost_console()
+    exit_on_signals()
     parser = argparse.ArgumentParser(
         prog="polystyle-export",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
         type=Path,
@@ -95,6 +102,7 @@ def export(
     model = model_file.model_path(model)
     trained = model_file.load_model(model)
     output = output or default_output(model, precision)
+    check_can_be_folder(output.parent)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already: --overwrite replaces it")
     print(f"Exporting {model} in {precision}, which takes about ten seconds", flush=True)
@@ -110,8 +118,7 @@ def export(
                 f"away from {model}, and {TOLERANCE[precision]} are allowed in {precision}"
             )
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output) as partial:
+    with made_folder(output.parent), atomic_write(output) as partial:
         partial.write_bytes(data)
     opset = proto.opset_import[0].version
     print(f"Exported {output}: {len(data) / 1e6:.1f} MB, {precision}, opset {opset}", end=", ")
@@ -130,7 +137,8 @@ def print_usage(output: Path, style_names: list[str]) -> None:
     """Prints the styles, and lines of Python that paint the first of them."""
     count = len(style_names)
     print(
-        f"{count} {'style' if count == 1 else 'styles'}: {', '.join(style_names)}\n"
+        f"{counted(count, 'style')}: {', '.join(style_names)}\n"
+        "It paints the photo's pixels as they are, like polystyle-stylize --scale native\n"
         f"Next, with content a float32 array [1, 3, height, width] of RGB in [0, 1]:\n"
         f"  session = onnxruntime.InferenceSession({str(output)!r})\n"
         f"  style_mix = numpy.eye({count}, dtype='float32')[[0]]  # {style_names[0]}\n"

@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
+
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
 data.image_size: --size 512 keeps crops of 256 pixels as sharp as the photos allow.
@@ -20,8 +23,8 @@ examples:
 
 def main() -> None:
     """The command. A mistake of the user's ends it with one line and exit status 1."""
-    # Without this a plain kill would leave the workers and the unfinished folder behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    tolerate_lost_console()
+    exit_on_signals()
     args = parser().parse_args()
     try:
         prepare(args.photos, args.output, args.size)
@@ -39,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("photos", type=Path, help="folder of photos, with its subfolders")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="PREPARED", help="folder to make"
@@ -58,6 +62,7 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     """Make the prepared set and print what was made. Raises as `prepare_set` does."""
     from polystyle.data.images import LEAST_SIDE  # here, so that --help is fast
     from polystyle.data.prepare_set import prepare_set
+    from polystyle.files.terminal_text import counted
 
     if size < LEAST_SIDE:
         raise ValueError(f"--size must be at least {LEAST_SIDE}, not {size}")
@@ -65,8 +70,8 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     made = prepare_set(photos, output, size)
     skipped = f" ({made.num_skipped} skipped)" if made.num_skipped else ""
     print(
-        f"Made {output}: {made.num_photos} photos{skipped} in {made.num_shards} "
-        f"shard{'s' * (made.num_shards > 1)}, {made.num_bytes / 1e6:.1f} MB, "
+        f"Made {output}: {counted(made.num_photos, 'photo')}{skipped} in "
+        f"{counted(made.num_shards, 'shard')}, {made.num_bytes / 1e6:.1f} MB, "
         f"{time.monotonic() - started_at:.0f} seconds\n"
         f"Train: polystyle-train data.content_dir={shlex.quote(str(output))} "
         "data.style_dir=PAINTINGS"

@@ -4,6 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
+
 DESCRIPTION = """The styles of a trained network: list, share, add, remove, rename and reorder them.
 
 A style leaves its network as a style pack, a file of some 15 KB, and merges into any network with
@@ -27,6 +30,8 @@ NETWORK = "folder of a run, or a model.safetensors"
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if it was refused."""
+    tolerate_lost_console()
+    exit_on_signals()
     arguments = vars(make_parser().parse_args())
     # The only import of torch, here so that --help answers at once.
     from polystyle.networks import style_commands
@@ -48,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     about = "show what a network or a style pack holds"
     command = commands.add_parser("list", help=about, description=f"{about.capitalize()}.")

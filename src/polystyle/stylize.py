@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+from polystyle import __version__
+from polystyle.files.console import exit_on_signals, tolerate_lost_console
 from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
@@ -25,6 +27,8 @@ The styles of a network: polystyle-styles list [outputs/monet]
 
 def main() -> None:
     """The command. Exit status 0, or 1 if a photo could not be painted."""
+    tolerate_lost_console()
+    exit_on_signals()
     # Intermixed: flags may stand between photos.
     args = parser().parse_intermixed_args()
     try:
@@ -48,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
     )

@@ -14,14 +14,22 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from polystyle import __version__
+from polystyle.files.console import tolerate_lost_console
+from polystyle.files.new_folder import check_can_be_folder
 from polystyle.training.config_check import explain
 from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
+from polystyle.training.unused_folder import remove_unused_folders
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """The command. What a user did wrong ends it with one line and exit status 1."""
+    tolerate_lost_console()
+    if "--version" in sys.argv[1:]:  # Hydra would print its own
+        print(f"polystyle-train {__version__}")
+        return
     # Else Hydra prints errors of its own over several lines, and tracebacks for ours.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     # On a full disk train.log can't be written either, nor TensorBoard's file, whose thread hands
@@ -56,12 +64,20 @@ def main() -> None:
         if is_rank_zero():
             print("polystyle-train: stopped before training began", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        if is_rank_zero():
+            remove_unused_folders()
 
 
 def composition_error(error: Exception) -> str:
     """In one line why no configuration was composed, or no folder made for the run."""
     if isinstance(error.__cause__, OSError):  # "Unable to configure handler 'file'": why?
         error = error.__cause__
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        try:
+            check_can_be_folder(Path(os.path.relpath(os.fsdecode(error.filename))))
+        except NotADirectoryError as reason:
+            return f"{reason}, with hydra.run.dir=FOLDER"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return explain(error)
@@ -70,7 +86,7 @@ def composition_error(error: Exception) -> str:
 @hydra.main(version_base="1.3", config_path="pkg://polystyle.configs", config_name="train")
 def run(cfg: DictConfig) -> None:
     # The only import of torch, here so that --help and --cfg job answer at once.
-    from polystyle.training import build_run
+    from polystyle.training import build_run, messages
 
     if not is_rank_zero():
         logging.disable()
@@ -80,7 +96,10 @@ def run(cfg: DictConfig) -> None:
     except Exception as error:
         wait_for_rank_zero()
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
-        reason = build_run.run_error(error, Path(os.path.relpath(str(cfg.run_dir))))
+        run_dir = Path(os.path.relpath(str(cfg.run_dir)))
+        reason = build_run.run_error(error, run_dir)
+        if is_rank_zero() and not isinstance(error, messages.RunStoppedError):
+            remove_unused_folders(refused=run_dir)
         sys.exit(f"polystyle-train: {reason}")
 
 

@@ -29,7 +29,7 @@ from polystyle.data.paintings import find_paintings, load_paintings, thumbnails
 from polystyle.data.prepared_set import find_photos
 from polystyle.data.samples import TrainingImages, load_square, middle_square, to_float
 from polystyle.data.skipped_photos import SkippedPhotos, first_errors
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.style_names import IDENTITY_STYLE
 
 log = logging.getLogger(__name__)
@@ -171,9 +171,9 @@ class StyleTransferData(LightningDataModule):
             for name in self.conditions
         ]
         return [
-            f"{counted(self.conditions, 'style')}: {', '.join(names)}",
-            f"{counted(self.train_paths, 'photo')} to train on, {len(self.val_paths)} held out; "
-            f"crops of {self.image_size} pixels",
+            f"{counted(len(self.conditions), 'style')}: {', '.join(names)}",
+            f"{counted(len(self.train_paths), 'photo')} to train on, "
+            f"{len(self.val_paths)} held out; crops of {self.image_size} pixels",
         ]
 
     def fingerprint(self) -> dict[str, Any]:
@@ -222,8 +222,8 @@ class StyleTransferData(LightningDataModule):
         if len(errors) > len(tried) / 2:
             which = " that were tried" if len(tried) < len(self.photos) else ""
             raise ValueError(
-                f"{len(errors)} of {len(tried)} photos{which} in {self.content_dir} can't be used, "
-                f"more than half: {first_errors(errors)}"
+                f"{len(errors)} of {counted(len(tried), 'photo')}{which} in "
+                f"{self.content_dir} can't be used, more than half: {first_errors(errors)}"
             )
 
     def setup(self, stage: str | None = None) -> None:
@@ -345,8 +345,8 @@ def split_photos(
     if to_train_on and held_out:
         return to_train_on, held_out
     log.warning(
-        f"data.val_fraction={val_fraction} of {len(named_photos)} photos leaves none for "
-        f"{'training' if held_out else 'validation'}: the same ones are used for both"
+        f"data.val_fraction={val_fraction} of {counted(len(named_photos), 'photo')} leaves "
+        f"none for {'training' if held_out else 'validation'}: the same ones are used for both"
     )
     photos = to_train_on or held_out
     return photos, photos
@@ -381,11 +381,7 @@ def usable_cores() -> int:
 def init_worker(worker: int) -> None:
     silence_pillow()
     # Ctrl-C and signals to a whole job reach the workers, too. The main process handles them, after
-    # the step that is running, and that step needs its workers. Windows has no SIGUSR1.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    # the step that is running, and that step needs its workers. Windows lacks some of them.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
-
-
-def counted(members: Sequence[object], noun: str) -> str:
-    return f"{len(members)} {noun}{'' if len(members) == 1 else 's'}"

@@ -19,6 +19,14 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
+from polystyle.files.path_kind import (
+    PICTURE,
+    PICTURE_FOLDER,
+    Kind,
+    check_kind,
+    kind_of_path,
+    remedy,
+)
 from polystyle.files.terminal_text import sanitized
 
 # What turns a picture upright, by its EXIF orientation. ImageOps.exif_transpose would also rewrite
@@ -105,12 +113,19 @@ def opened(photo: Openable) -> Iterator[Image.Image]:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        reason = "can't be read: it is no picture that Pillow knows"
-        raise PictureError(photo, reason) from error
+        raise PictureError(photo, f"can't be read: {unknown_format(photo)}") from error
     except Exception as error:
         # Pillow's thirty decoders raise as many kinds of error for a damaged file.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise PictureError(photo, f"can't be read: {reason}") from error
+
+
+def unknown_format(photo: Openable) -> str:
+    """Why Pillow knows no format of a file: what the file is instead, if that can be told."""
+    kind = kind_of_path(photo) if isinstance(photo, Path) else Kind.OTHER
+    if kind in PICTURE.fitting | {Kind.TEXT}:
+        return "it is no picture that Pillow knows"
+    return f"it is {kind.value}: {remedy(photo, kind, PICTURE)}"
 
 
 def check_file(path: Path) -> None:
@@ -253,9 +268,10 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
     Raises:
         FileNotFoundError: the folder is missing.
         PermissionError: the folder can't be listed.
-        ValueError: the folder has no picture.
+        ValueError: the folder has no picture, or is no folder.
     """
     if not folder.is_dir():
+        check_kind(folder, PICTURE_FOLDER)
         raise FileNotFoundError(f"there is no folder {folder}")
     Image.init()
     readable = {
@@ -273,5 +289,6 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
         paths |= {Path(parent, name) for name in names if Path(name).suffix.lower() in readable}
         folders[:] = [name for name in folders if not name.startswith(".") and deep]
     if not paths:
+        check_kind(folder, PICTURE_FOLDER)
         raise ValueError(f"there is no picture in {folder}")
     return sorted(paths)

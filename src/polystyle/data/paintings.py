@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import center_crop, resize, to_pil_ima
 from polystyle.data.images import Box, PictureError, Size, check_sides, list_images, load_resized
 from polystyle.data.samples import to_float
 from polystyle.data.skipped_photos import first_errors
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.style_names import IDENTITY_STYLE, check_style_name
 
 # Highest ratio of a painting's sides. The longest scrolls have 30.
@@ -83,7 +83,8 @@ def load_paintings(styles: Mapping[str, Sequence[Path]], size: int) -> dict[str,
     errors = [painting for painting in paintings if isinstance(painting, PictureError)]
     if errors:
         raise OSError(
-            f"{len(errors)} of {len(paintings)} paintings can't be used: {first_errors(errors)}"
+            f"{len(errors)} of {counted(len(paintings), 'painting')} can't be used: "
+            f"{first_errors(errors)}"
         )
     loaded = iter(paintings)
     return {name: list(islice(loaded, len(paths))) for name, paths in styles.items()}

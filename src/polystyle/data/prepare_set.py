@@ -26,6 +26,8 @@ from polystyle.data.images import (
     silence_pillow,
 )
 from polystyle.data.prepared_set import EncodedPhoto, find_photos, write_prepared
+from polystyle.files.new_folder import made_folder
+from polystyle.files.terminal_text import counted
 
 JPEG_QUALITY = 92
 
@@ -67,14 +69,16 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
             f"{unfinished} exists already, from a run that was killed or is still going on: "
             "remove it"
         )
-    unfinished.mkdir(parents=True)
-    try:
-        count = write_prepared(unfinished, encoded_photos(named_photos, size))
-        if not count:
-            raise ValueError(f"none of the {len(named_photos)} photos in {photos} can be read")
-        unfinished.rename(output)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with made_folder(unfinished):
+        try:
+            count = write_prepared(unfinished, encoded_photos(named_photos, size))
+            if not count:
+                raise ValueError(
+                    f"none of the {counted(len(named_photos), 'photo')} in {photos} can be read"
+                )
+            unfinished.rename(output)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     shards = list(output.glob("*.tar"))
     num_bytes = sum(path.stat().st_size for path in shards)
     return PreparedSetSummary(count, len(named_photos) - count, len(shards), num_bytes)
@@ -92,7 +96,10 @@ def encoded_photos(named_photos: Mapping[str, Openable], size: int) -> Iterator[
 
 
 def init_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    # The parent process handles Ctrl-C, and the SIGHUP of a terminal that vanishes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silence_pillow()
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from polystyle.data.images import LEAST_SIDE, list_images
+from polystyle.files.path_kind import PREPARED_INDEX as INDEX
 
-INDEX = "prepared.json"
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels
 
 

@@ -12,6 +12,8 @@ from polystyle.evaluation.references import make_references
 from polystyle.evaluation.report import picture_sheet, summarise, table, write_csv
 from polystyle.evaluation.scores import Results
 from polystyle.evaluation.settings import Settings, read_settings
+from polystyle.files.new_folder import check_can_be_folder, made_folder
+from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import Model, folder_of, load_model, model_path
 from polystyle.painting.painter import find_device
 
@@ -53,6 +55,7 @@ def evaluate(
     models = {label: load_model(path) for label, path in paths.items()}
     output = output or default_output(paths)
     csv_path, sheet_path = output / "table.csv", output / "sheet.jpg"
+    check_can_be_folder(output)
     check_free([csv_path, sheet_path], overwrite)
     settings = read_settings(paths["A"], models["A"].training, content_dir, style_dir)
     torch_device = find_device(device)
@@ -64,18 +67,17 @@ def evaluate(
     references = make_references(settings, paintings, torch_device)
     for network in models.values():
         network.net.to(torch_device, memory_format=torch.channels_last)
-    output.mkdir(parents=True, exist_ok=True)
     content = data.val_photos.to(torch_device)
-    results = lowest_first(
-        score_styles(models, references, list(paintings), content, gatys_photos, gatys_steps)
-    )
-
-    num_optimised = min(gatys_photos, len(content)) if gatys_steps else 0
-    print_conditions(paths, settings, data, num_optimised)
-    print_exceptions(models, settings, paintings)
-    print(f"\n{table(results)}\n", *summarise(results), sep="\n")
-    write_csv(csv_path, results, paths)
-    picture_sheet(results, data.val_photos[0], paintings).save(sheet_path, quality=92)
+    with made_folder(output):  # before the work: the folder may not be writable
+        results = lowest_first(
+            score_styles(models, references, list(paintings), content, gatys_photos, gatys_steps)
+        )
+        num_optimised = min(gatys_photos, len(content)) if gatys_steps else 0
+        print_conditions(paths, settings, data, num_optimised)
+        print_exceptions(models, settings, paintings)
+        print(f"\n{table(results)}\n", *summarise(results), sep="\n")
+        write_csv(csv_path, results, paths)
+        picture_sheet(results, data.val_photos[0], paintings).save(sheet_path, quality=92)
     print(f"\nLook:  {sheet_path}\nTable: {csv_path}")
 
 
@@ -166,7 +168,7 @@ def print_conditions(
     else:
         print(*(f"{label}: {path}" for label, path in paths.items()), sep="\n")
     held_out = "held out of training" if data.val_paths is not data.train_paths else "not held out"
-    photos = f"{num_optimised} {'photo' if num_optimised == 1 else 'photos'}"
+    photos = counted(num_optimised, "photo")
     optimum = f"that of optimised pixels (Gatys, {photos})" if num_optimised else "0"
     print(
         f"Photos: {len(data.val_photos)}, {held_out}, of {settings.content_dir}, "

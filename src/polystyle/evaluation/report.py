@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from polystyle.data.paintings import mosaic
 from polystyle.evaluation.scores import LOSSES, Results, Scores, paired_difference, verdict
+from polystyle.files.terminal_text import counted
 from polystyle.painting.contact_sheet import contact_sheet
 
 # A style lags behind if it closes so much less of the gap than the median style.
@@ -203,7 +204,7 @@ def compare_networks(results: Results) -> list[str]:
     shared = in_common(results)
     if not shared:
         return ["A and B have no style in common."]
-    count = f"the {len(shared)} {'style' if len(shared) == 1 else 'styles'} that both have"
+    count = f"the {counted(len(shared), 'style')} that both have"
     identical = sum(scores["B"].identical for scores in shared)
     sentences = []
     if identical:
@@ -232,7 +233,7 @@ def compare_loss(shared: list[dict[str, Scores]], loss: str, subject: str, than_
         return f"{comparison}. With so few photos, that may be chance."
     conclusion = verdict(difference, error)
     return (
-        f"{comparison} (standard error {error:.1%}, over {len(a)} photos): "
+        f"{comparison} (standard error {error:.1%}, over {counted(len(a), 'photo')}): "
         + ("within" if conclusion == "unclear" else f"B is {conclusion}, beyond")
         + " the spread over photos."
     )

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.new_folder import made_folder
 from polystyle.files.terminal_text import sanitized
 
 MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
@@ -29,8 +30,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     """
     # safetensors writes what lies in memory, so channels_last weights are laid out anew.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
+    with made_folder(path.parent), atomic_write(path) as partial:
         partial.write_bytes(with_sorted_header(save(plain, metadata=dict(header))))
 
 

@@ -10,6 +10,11 @@ MAX_SHOWN = 1000  # characters
 GARBLING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: "1 style", "2 styles"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def sanitized(text: object) -> str:
     """A text in one line and not endless, with escapes for what would garble the terminal."""
     shown = str(text)

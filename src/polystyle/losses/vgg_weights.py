@@ -1,6 +1,7 @@
 """Where VGG-16's weights come from, and whether they are the ones that they should be."""
 
 import logging
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, vgg16
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.path_kind import VGG_WEIGHTS, check_kind
 from polystyle.files.safetensors_file import opened
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 CHECKPOINT_NAME = "vgg16_blocks1to4.safetensors"
+SAVED_BYTES = 31_000_000  # of that file, and some to spare
 
 
 # The first row of the first filter's blue channel: enough to tell the original Oxford weights from
@@ -78,7 +81,18 @@ def load_weights(path: str | None = None) -> dict[str, Tensor]:
         FileNotFoundError: no such file, or no source that can be reached.
         ValueError: the file holds something else.
     """
-    return read_weights(find_weights() if path is None else Path(path))
+    if path is None:
+        return read_cached(find_weights())
+    check_kind(Path(path), VGG_WEIGHTS)
+    return read_weights(Path(path))
+
+
+def read_cached(path: Path) -> dict[str, Tensor]:
+    """Reads a file of the cache; raises as `read_weights`, and says how to have it fetched anew."""
+    try:
+        return read_weights(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: remove it, and polystyle fetches it again") from error
 
 
 def find_weights() -> Path:
@@ -90,6 +104,7 @@ def find_weights() -> Path:
 
     Raises:
         FileNotFoundError: no source can be reached; names the ways out.
+        PermissionError: the cache can't be written to; names the ways out.
         ValueError: a file that is not what its name says.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -97,12 +112,34 @@ def find_weights() -> Path:
     if saved.is_file():
         return saved
     downloaded = folder / Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
-    weights = read_weights(downloaded) if downloaded.is_file() else fetch_weights()
-    folder.mkdir(parents=True, exist_ok=True)
+    if error := reason_not_to_write(folder):
+        if downloaded.is_file():  # as in a cache that is shared and read-only
+            return downloaded
+        raise PermissionError(
+            f"VGG-16's weights can't be saved in {folder}: {error}. Set TORCH_HOME to a folder "
+            "that can be written to, or name a file of the weights with loss.vgg.weights=FILE"
+        )
+    weights = read_cached(downloaded) if downloaded.is_file() else fetch_weights()
     with atomic_write(saved) as partial:
         partial.write_bytes(save(weights))
     log.info(f"VGG-16: saved {saved} ({saved.stat().st_size / 1e6:.1f} MB)")
     return saved
+
+
+def reason_not_to_write(folder: Path) -> str | None:
+    """Why the weights can't be saved in a folder, found before 61 MB or more are fetched; None if
+    they can. The folder is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # os.access knows neither of read-only mounts for root nor of quotas.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        return error.strerror or str(error)
+    free = shutil.disk_usage(folder).free
+    if free < SAVED_BYTES:
+        return f"its disk has {free / 1e6:.0f} MB free, and {SAVED_BYTES / 1e6:.0f} MB are needed"
+    return None
 
 
 def fetch_weights() -> dict[str, Tensor]:

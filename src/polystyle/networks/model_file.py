@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from polystyle.files.path_kind import MODEL_NAME, NETWORK, Expectation, check_kind
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.style_names import IDENTITY_STYLE, check_style_name
@@ -27,9 +28,6 @@ FORMAT_VERSION = 2  # 1, of polystyle 0.1, knew one kind of network, and named i
 # The networks that a file may ask for by name. A file never imports anything: it may come from
 # anywhere. Networks of one's own are handed to `load_model`.
 NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
-
-# The file in a run's folder.
-MODEL_NAME = "model.safetensors"
 
 # The network that comes with polystyle, and the word for it wherever a model file is named.
 PRETRAINED = "pretrained"
@@ -85,15 +83,21 @@ def kind_of(net: nn.Module) -> NetworkKind:
     return NetworkKind(type(net).__name__, dict(getattr(net, "arguments", {})))
 
 
-def model_path(path: Path) -> Path:
-    """The model file that a path names: the file itself, that of a run's folder, or for the word
-    "pretrained" the one that comes with polystyle.
+def model_path(path: Path, expected: Expectation = NETWORK) -> Path:
+    """The file that a path names: the file itself, the model file of a run's folder, or for the
+    word "pretrained" the one that comes with polystyle.
+
+    Args:
+        path: what a user names.
+        expected: what the file must hold: a network, or perhaps a style pack.
 
     Raises:
         FileNotFoundError: nothing is there, or a folder without a model file.
+        ValueError: the path is something else, such as a checkpoint: says what to name instead.
     """
     if path == Path(PRETRAINED):
         return PRETRAINED_FILE
+    check_kind(path, expected)
     if not path.is_dir():
         if not path.exists():
             raise FileNotFoundError(f"there is no model file {path}")
@@ -102,6 +106,7 @@ def model_path(path: Path) -> Path:
         raise FileNotFoundError(
             f"{path} is a folder without a {MODEL_NAME}: a run's folder has one"
         )
+    check_kind(path / MODEL_NAME, expected)
     return path / MODEL_NAME
 
 
@@ -198,7 +203,9 @@ def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> 
     """
     num_styles = len(next(iter(rows_of(model.net).values())))
     if len(model.style_names) != num_styles:
-        raise ValueError(f"{len(model.style_names)} names for {num_styles} styles")
+        raise ValueError(
+            f"{counted(len(model.style_names), 'name')} for {counted(num_styles, 'style')}"
+        )
     thumbnails = {
         name: base64.b64encode(jpeg).decode()
         for name, jpeg in model.thumbnails.items()
@@ -231,8 +238,6 @@ def load_model(path: Path, network: type[nn.Module] | None = None) -> Model:
     """
     path = model_path(path)
     header = read_header(path)
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not a polystyle model")
     check_version(path, header, FORMAT_VERSION)
     try:
         style_names = json.loads(header["style_names"])

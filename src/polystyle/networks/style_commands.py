@@ -2,12 +2,15 @@
 tell the user what was done. Errors name the command's flags."""
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polystyle.files.terminal_text import sanitized
+from polystyle.files.new_folder import check_can_be_folder
+from polystyle.files.path_kind import NETWORK_OR_PACK, Kind, kind_of_path
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.networks.model_file import (
+    PRETRAINED,
     Model,
     NetworkKind,
     fingerprint,
@@ -20,7 +23,6 @@ from polystyle.networks.style_edits import remove_styles, rename_style, reorder_
 from polystyle.networks.style_pack import (
     StylePack,
     extract_style,
-    is_style_pack,
     load_style_pack,
     merge_style,
     save_style_pack,
@@ -38,10 +40,12 @@ def list_styles(path: Path) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: the file is neither a model nor a style pack.
     """
-    file = model_path(path)
-    if is_style_pack(file):
+    file = model_path(path, NETWORK_OR_PACK)
+    if kind_of_path(file) is Kind.PACK:
         return describe_pack(path, load_style_pack(file))
-    return describe_model(path, load_model(file))
+    # The word, and not where the package is installed.
+    shown = path if path == Path(PRETRAINED) else file
+    return describe_model(shown, load_model(file))
 
 
 def describe_pack(path: Path, pack: StylePack) -> list[str]:
@@ -58,7 +62,7 @@ def describe_pack(path: Path, pack: StylePack) -> list[str]:
 def describe_model(path: Path, model: Model) -> list[str]:
     """The lines of `list_styles` for a network."""
     lines = [
-        f"{path}: {count_styles(model.style_names)}, {size(path)}",
+        f"{path}: {counted(len(model.style_names), 'style')}, {size(path)}",
         *describe_network(kind_of(model.net), fingerprint(model.net), model.training),
     ]
     width = max(map(len, ["style", *model.style_names]))
@@ -97,9 +101,8 @@ def extract(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
         NotADirectoryError: `output` is a file.
         ValueError: not a model, or a style that it does not have.
     """
-    network = load_network(model)
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file: --output names a folder")
+    network = load_model(model)
+    check_can_be_folder(output)
     names = []
     for style in styles:
         names += network.style_names if style == "all" else [style]
@@ -134,43 +137,35 @@ def merge(model: Path, packs: Sequence[Path], output: Path, overwrite: bool = Fa
         ValueError: a file of another kind, a pack of another network, or a style name that is
             taken.
     """
-    network = load_network(model)
+    network = load_model(model)
     for path in packs:
         pack = load_style_pack(path)
         try:
             network = merge_style(network, pack)
         except ValueError as error:
             raise ValueError(f"{path} can't be merged into {model}: {error}") from error
-    return save_network(output, network, overwrite, f"Merged {count_styles(packs)}")
+    return save_network(output, network, overwrite, f"Merged {counted(len(packs), 'style')}")
 
 
 def remove(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network without these styles; arguments and errors as in `merge` and
     `remove_styles`."""
-    network = remove_styles(load_network(model), styles)
-    return save_network(output, network, overwrite, f"Removed {count_styles(set(styles))}")
+    network = remove_styles(load_model(model), styles)
+    return save_network(output, network, overwrite, f"Removed {counted(len(set(styles)), 'style')}")
 
 
 def rename(model: Path, old: str, new: str, output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network with the style `old` named `new`; arguments and errors as in `merge` and
     `rename_style`."""
-    network = rename_style(load_network(model), old, new)
+    network = rename_style(load_model(model), old, new)
     return save_network(output, network, overwrite, f"Renamed {old} to {new}")
 
 
 def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = False) -> list[str]:
     """Writes the network with these styles first; arguments and errors as in `merge` and
     `reorder_styles`."""
-    network = reorder_styles(load_network(model), styles)
+    network = reorder_styles(load_model(model), styles)
     return save_network(output, network, overwrite, "Reordered")
-
-
-def load_network(path: Path) -> Model:
-    """Reads a network; raises as `load_model`, and ValueError for a style pack."""
-    path = model_path(path)
-    if is_style_pack(path):
-        raise ValueError(f"{path} is a style pack, not a network: merge it into its network")
-    return load_model(path)
 
 
 def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[str]:
@@ -178,14 +173,16 @@ def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[s
     check_free(path, overwrite)
     save_model(path, model)
     return [
-        f"{done}: {path} has {count_styles(model.style_names)}",
+        f"{done}: {path} has {counted(len(model.style_names), 'style')}",
         f"Look:  polystyle-styles list {quote(path)}",
         paint_command(path),
     ]
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raises OSError for a folder, and for a file that exists and must not be overwritten."""
+    """Raises OSError for a folder, for a file that exists and must not be overwritten, and for a
+    path below a file."""
+    check_can_be_folder(path.parent)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: --output names a file")
     if path.exists() and not overwrite:
@@ -202,14 +199,9 @@ def merge_command(path: Path) -> str:
     return f"Merge: polystyle-styles merge MODEL {quote(path)} --output NEW.safetensors"
 
 
-def count_styles(styles: Collection) -> str:
-    """The number of styles in words: "1 style", "2 styles"."""
-    return f"{len(styles)} style{'' if len(styles) == 1 else 's'}"
-
-
 def size(path: Path) -> str:
     """The size of a model file or style pack in KB (1,000 bytes)."""
-    return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
+    return f"{model_path(path, NETWORK_OR_PACK).stat().st_size / 1000:,.1f} KB"
 
 
 def quote(path: Path) -> str:

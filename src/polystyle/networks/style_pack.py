@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polystyle.files.path_kind import STYLE_PACK, check_kind
 from polystyle.files.safetensors_file import read_header, read_tensors, write_safetensors
-from polystyle.networks import model_file
 from polystyle.networks.model_file import (
     Model,
     NetworkKind,
@@ -130,11 +130,6 @@ def save_style_pack(path: Path, pack: StylePack) -> None:
     write_safetensors(path, {"rows": pack.rows}, header)
 
 
-def is_style_pack(path: Path) -> bool:
-    """Whether the header of a safetensors file is that of a style pack; raises as `read_header`."""
-    return read_header(path).get("format") == FORMAT
-
-
 def load_style_pack(path: Path) -> StylePack:
     """Reads a style that `save_style_pack` wrote. `merge_style` checks whether it fits a network.
 
@@ -142,13 +137,8 @@ def load_style_pack(path: Path) -> StylePack:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, or from a newer polystyle.
     """
+    check_kind(path, STYLE_PACK)
     header = read_header(path)
-    if header.get("format") == model_file.FORMAT:
-        raise ValueError(
-            f"{path} is a network, not a style pack: polystyle-styles extract makes packs of it"
-        )
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not a style pack of polystyle")
     check_version(path, header, FORMAT_VERSION)
     try:
         pack = StylePack(

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from polystyle.data.images import load_image, silence_pillow
+from polystyle.files.new_folder import made_folder
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import load_model
 from polystyle.painting.blends import blend_grid, check_steps, parse_styles, split_masks, sweep
@@ -88,14 +88,8 @@ def paint_files(options: PaintOptions) -> int:
     sources = find_sources(options.photos)
     painter = Painter(load_model(options.model), options.device, options.precision, options.tile)
     job = PaintJob(painter, options)
-    is_new = not options.output.exists()
-    options.output.mkdir(parents=True, exist_ok=True)
-    try:
+    with made_folder(options.output):
         job.paint_all(sources)
-    finally:
-        if is_new and not job.written:
-            with suppress(OSError):  # another process may have written to the folder
-                options.output.rmdir()
     report(job)
     return 1 if job.failures else 0
 

@@ -19,6 +19,7 @@ from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
 from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
+from polystyle.painting.api_inputs import takes_any_picture
 from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import IDENTITY_STYLE, find_style
 
@@ -78,7 +79,8 @@ class Painter:
         self.style_names = model.style_names
         self.net = model.net.to(self.device, memory_format=torch.channels_last)
 
-    @torch.inference_mode()
+    @takes_any_picture
+    @torch.no_grad()  # and not inference_mode, whose tensors no gradient can be taken of later
     def __call__(
         self,
         content: Picture,
@@ -94,8 +96,9 @@ class Painter:
         """Paint.
 
         Args:
-            content: a Pillow image of any mode, or RGB tensors ``[3, H, W]`` or ``[B, 3, H, W]``,
-                floating in [0, 1] or uint8.
+            content: a Pillow image of any mode; a path; RGB tensors ``[3, H, W]`` or ``[B, 3, H,
+                W]``, or arrays ``[H, W, 3]`` or ``[B, H, W, 3]``, floating in [0, 1] or uint8; or a
+                list of those. See `api_inputs.as_content`.
             style: a style's name, or a blend such as ``{"wave": 0.3, "candy": 0.7}``; or a list of
                 those, painted in one batch.
             strength: from 0, the photo itself, to 1, the full style: a blend of the style's gamma
@@ -108,12 +111,12 @@ class Painter:
             keep_colors: take luminance from the stylized image and chroma from the photo.
             masks: pictures of the photo's size, each with a style: white where the style belongs,
                 grey at soft edges. Where masks overlap, their styles blend; `style` is for the
-                remaining area.
+                remaining area. See `api_inputs.as_mask` for what else may be a mask.
             raw: do not normalize the weights of blends.
 
         Returns:
-            The stylized image, of content's type, size, dtype and transparency; for a list of
-            styles, a list of them.
+            The stylized image, of content's type, size, dtype and transparency; a Pillow image for
+            a path; for a list of styles, a list of them; for a list of pictures, a list of that.
 
         Raises:
             ValueError: no such style, content or a mask of another shape, a value out of its

@@ -1,11 +1,12 @@
 """The photos and videos that a command line names."""
 
 import glob
-import shlex
 from pathlib import Path
 
 from polystyle.data.images import list_images
-from polystyle.networks.model_file import MODEL_NAME
+from polystyle.files.path_kind import PICTURE, Kind, check_kind, kind_of_path
+
+NETWORK_FILES = {Kind.MODEL, Kind.RUN, Kind.PACK, Kind.CHECKPOINT, Kind.ONNX}
 
 
 def find_sources(photos: list[str]) -> list[Path]:
@@ -16,15 +17,15 @@ def find_sources(photos: list[str]) -> list[Path]:
 
     Raises:
         FileNotFoundError: a pattern matches nothing.
-        ValueError: a folder holds no picture, or a network is among the photos.
+        ValueError: a folder holds no picture, or a network or another file of polystyle's is among
+            the photos.
     """
     sources: list[Path] = []
     for photo in photos:
         path = Path(photo)
-        if is_network(path):
-            raise ValueError(
-                f"{path} is a network, not a photo: name it with --model {shlex.quote(str(path))}"
-            )
+        # Any other file that is no picture is reported at the end, and the photos are painted.
+        if kind_of_path(path) in NETWORK_FILES:
+            check_kind(path, PICTURE)
         if path.is_dir():
             sources += list_images(path, deep=False)
         elif glob.has_magic(photo) and not path.exists():
@@ -36,13 +37,3 @@ def find_sources(photos: list[str]) -> list[Path]:
         else:
             sources.append(path)
     return list(dict.fromkeys(sources))
-
-
-def is_network(path: Path) -> bool:
-    """Whether a path names a model file or the folder of a run."""
-    if path.suffix.lower() == ".safetensors":
-        return True
-    try:
-        return (path / MODEL_NAME).is_file()
-    except PermissionError:  # of which `list_images` says more
-        return False

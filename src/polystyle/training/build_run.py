@@ -46,6 +46,8 @@ def train(cfg: DictConfig) -> None:
         ValueError, OSError, MemoryError, FloatingPointError, RunStoppedError: what a user can mend,
             in one line.
     """
+    if OmegaConf.select(cfg, "trainer.fast_dev_run"):
+        leave_out_log_file()
     for line in drop_unused(cfg, typed_overrides()):
         log.info(line)
     check_config(cfg)
@@ -54,6 +56,14 @@ def train(cfg: DictConfig) -> None:
     writes = is_rank_zero() and not cfg.trainer.fast_dev_run
     with claimed(folder) if writes else nullcontext():
         carry_out(build_run(cfg, folder))
+
+
+def leave_out_log_file() -> None:
+    """Log to the console alone: a dry run writes nothing. Hydra's handler has not opened its file
+    yet."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
 
 
 def build_run(cfg: DictConfig, folder: Path) -> Run:

@@ -14,6 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.path_kind import CHECKPOINT, check_kind, run_of
 
 if TYPE_CHECKING:
     from polystyle.training.module import MultiStyleModule
@@ -66,6 +67,7 @@ def find_checkpoint(ckpt_path: str | None, run_dir: Path) -> tuple[Path, dict[st
         ValueError: it is damaged; where the last one was asked for, all of them are.
     """
     if ckpt_path not in (None, "last"):
+        check_kind(Path(ckpt_path), CHECKPOINT)
         if not Path(ckpt_path).is_file():
             raise FileNotFoundError(f"ckpt_path: there is no file {ckpt_path}")
         return Path(ckpt_path), read_checkpoint(Path(ckpt_path))
@@ -92,15 +94,18 @@ def checked_step(
     Raises:
         ValueError: it is one of another run.
     """
-    module.check_checkpoint(checkpoint)
+    run = str(run_of(path) or "RUN")
+    module.check_checkpoint(checkpoint, run)
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}:
         raise ValueError(f"{path} is of a network of another shape: is network.width what it was?")
     for schedule in checkpoint["lr_schedulers"]:
         if schedule.get("total_steps", max_steps) != max_steps:
             raise ValueError(
-                f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps: "
-                "trainer.max_steps can't change under it"
+                f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps, "
+                f"so that trainer.max_steps can't change: train on in another folder with "
+                f"init={run} hydra.run.dir=NEW_FOLDER and without ckpt_path, or set "
+                f"trainer.max_steps={schedule['total_steps']}"
             )
     return checkpoint["global_step"]
 
@@ -166,6 +171,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         # zipfile and torch.load meet a damaged file with a dozen kinds of error.
+        check_kind(path, CHECKPOINT)
         raise ValueError(f"{path} is damaged, or not a checkpoint of polystyle") from error
     if not is_finite:
         raise ValueError(f"{path} holds numbers that are infinite or NaN")

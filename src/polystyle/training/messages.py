@@ -36,7 +36,7 @@ def unexpected(error: Exception, run_dir: Path) -> str:
         return "out of memory: try a smaller network.width, data.image_size or data.batch_size"
     path = run_dir / "traceback.txt"
     with suppress(OSError):
-        path.write_text(traceback.format_exc())
+        path.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     return f"{type(error).__name__}: {one_line(error)} (unexpected: {path} says where)"
 
 

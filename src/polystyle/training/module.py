@@ -202,14 +202,17 @@ class MultiStyleModule(LightningModule):
         if "optimizer_states" in checkpoint:
             self.keep_own_rate(checkpoint)
 
-    def check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+    def check_checkpoint(self, checkpoint: Mapping[str, Any], run: str = "RUN") -> None:
         """Raises ValueError for a checkpoint of other conditions, of another base, or with another
-        kind of learning-rate schedule."""
+        kind of learning-rate schedule. `run` is the folder of its run, for the message."""
         trained = checkpoint["style_names"]
         if trained != self.conditions:
             raise ValueError(
                 f"the checkpoint was trained on the styles {', '.join(trained)}; "
-                f"the paintings now are {', '.join(self.conditions)}"
+                f"the paintings now are {', '.join(self.conditions)}. To train new styles into its "
+                f"network, with its own as they are: experiment=add_styles model_file={run}, in "
+                f"another hydra.run.dir and without ckpt_path. To train a network for these "
+                f"paintings alone: init={run} in place of that"
             )
         was, now = checkpoint.get("base_fingerprint"), self.base_fingerprint
         if was and not now:

@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import LAST
 from polystyle.training.distributed import end_other_processes
@@ -106,15 +107,17 @@ def announce(run: Run) -> None:
         log.info(f"{old_styles(run)}, frozen like all shared weights; new:")
     for line in run.data.summary():
         log.info(line)
+    place = f"Writing to {run.folder}, some {run.num_bytes / 1e6:,.0f} MB"
+    if trainer.fast_dev_run:
+        place = "A dry run, trainer.fast_dev_run: one step or a few, and nothing is written"
     log.info(
-        f"{run.max_steps} steps of {run.data.batch_size} images, "
-        f"{trainer.precision} on {devices}\n"
-        f"Writing to {run.folder}, some {run.num_bytes / 1e6:,.0f} MB"
+        f"{counted(run.max_steps, 'step')} of {counted(run.data.batch_size, 'image')}, "
+        f"{trainer.precision} on {devices}\n{place}"
     )
 
 
 def old_styles(run: Run) -> str:
-    return f"{len(run.module.base.style_names)} styles of {run.base_file}"
+    return f"{counted(len(run.module.base.style_names), 'style')} of {run.base_file}"
 
 
 def complete(run: Run) -> None:
@@ -157,7 +160,7 @@ def write_configuration(run: Run) -> None:
     folder.mkdir(exist_ok=True)
     for name, text in run.configuration_files.items():
         with atomic_write(folder / name) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
 
 
 def fit(run: Run) -> None:
@@ -212,7 +215,8 @@ def report(run: Run, minutes: float) -> None:
     trainer = run.trainer
     log.info(f"Step {trainer.global_step} of {trainer.max_steps}, after {minutes:.1f} minutes.")
     if skipped := int(trainer.optimizers[0].skipped):
-        log.info(f"{skipped} of them were skipped: their loss or gradient was not finite")
+        were = "was" if skipped == 1 else "were"
+        log.info(f"{skipped} of them {were} skipped: loss or gradient was not finite")
     if run.module.base:
         names = ", ".join(run.module.conditions)
         model = run.folder / MODEL_NAME

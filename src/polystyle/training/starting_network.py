@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import (
     NETWORKS,
     PRETRAINED,
@@ -63,7 +64,9 @@ def begin_from(module: MultiStyleModule, init: str) -> None:
         log.info(f"Training starts from scratch: {difference}. experiment=fast is made for that")
         return
     module.begin_from(model)
-    log.info(f"Training starts from {init}, a network of {len(model.style_names)} styles")
+    log.info(
+        f"Training starts from {init}, a network of {counted(len(model.style_names), 'style')}"
+    )
 
 
 def difference_in_kind(trained: nn.Module, new: nn.Module) -> str | None:
