@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from polystyle.files.path_text import path_argument
+
 DESCRIPTION = """Evaluate a network, style by style, on photos that training held out: content loss,
 style loss, and the share that it has closed of the gap between the untouched photo (0 %) and
 pixels that are optimised one by one (100 %). With a second network: which of the two is better."""
@@ -18,7 +20,8 @@ examples:
 
 def main() -> None:
     """Runs the command. Exit status 0; 1 after an error, 130 after Ctrl-C."""
-    args = make_parser().parse_args()
+    # Intermixed: flags may stand between the two networks.
+    args = make_parser().parse_intermixed_args()
     try:
         # The only import of torch, here so that --help answers at once.
         from polystyle.evaluation.evaluate import evaluate
@@ -41,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "model",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("pretrained"),
         metavar="MODEL",
@@ -49,24 +52,28 @@ def make_parser() -> argparse.ArgumentParser:
         "polystyle)",
     )
     parser.add_argument(
-        "model_b", type=Path, nargs="?", metavar="MODEL_B", help="a second one, to compare with"
+        "model_b",
+        type=path_argument,
+        nargs="?",
+        metavar="MODEL_B",
+        help="a second one, to compare with",
     )
     parser.add_argument(
         "--content-dir",
-        type=Path,
+        type=path_argument,
         metavar="PHOTOS",
         help="folder of photos, of which those that training holds out are used "
         "(default: that of MODEL's run)",
     )
     parser.add_argument(
         "--style-dir",
-        type=Path,
+        type=path_argument,
         metavar="PAINTINGS",
         help="folder of paintings, named like their styles (default: that of MODEL's run)",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="folder to write to (default: evaluation, or evaluation-vs-<MODEL_B's run>, "
         "beside the model file)",

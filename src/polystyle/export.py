@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.path_text import path_argument
 from polystyle.networks.onnx_usage import USAGE
 
 DESCRIPTION = f"""\
@@ -35,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument(
         "model",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("pretrained"),
         metavar="MODEL",
@@ -44,7 +45,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="file to write (default: beside the model file, named after it, such as model.onnx; "
         "paintings.onnx here for the network that comes with polystyle)",

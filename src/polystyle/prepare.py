@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from polystyle.files.path_text import path_argument
+from polystyle.training.command_line import path_override
+
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
 data.image_size: --size 512 keeps crops of 256 pixels as sharp as the photos allow.
@@ -39,9 +42,15 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", type=Path, help="folder of photos, with its subfolders")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="PREPARED", help="folder to make"
+        "photos", type=path_argument, metavar="PHOTOS", help="folder of photos, with its subfolders"
+    )
+    parser.add_argument(
+        "--output",
+        type=path_argument,
+        required=True,
+        metavar="PREPARED",
+        help="folder to make",
     )
     parser.add_argument(
         "--size",
@@ -68,7 +77,7 @@ def prepare(photos: Path, output: Path, size: int) -> None:
         f"Made {output}: {made.num_photos} photos{skipped} in {made.num_shards} "
         f"shard{'s' * (made.num_shards > 1)}, {made.num_bytes / 1e6:.1f} MB, "
         f"{time.monotonic() - started_at:.0f} seconds\n"
-        f"Train: polystyle-train data.content_dir={shlex.quote(str(output))} "
+        f"Train: polystyle-train {shlex.quote(path_override('data.content_dir', output))} "
         "data.style_dir=PAINTINGS"
     )
 

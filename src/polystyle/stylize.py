@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from polystyle.files.path_text import path_argument, path_pattern
 from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
@@ -49,11 +50,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
+        "photos",
+        type=path_pattern,
+        nargs="+",
+        metavar="PHOTO",
+        help="photos, videos, folders of photos, or patterns",
     )
     parser.add_argument(
         "--model",
-        type=Path,
+        type=path_argument,
         default=Path("pretrained"),
         metavar="FILE_OR_RUN",
         help="the network: a model.safetensors, or the folder of a run (default: the network that "
@@ -71,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     styles.add_argument(
         "--mask",
+        type=path_pattern,
         action="append",
         default=[],
         metavar="FILE=STYLE",
@@ -129,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     files = parser.add_argument_group("where to write and to compute")
     files.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         default=Path("painted"),
         metavar="FOLDER",
         help="folder to write to (default: painted)",

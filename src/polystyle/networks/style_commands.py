@@ -1,11 +1,11 @@
 """The subcommands of polystyle-styles: each reads files, writes files, and returns the lines that
 tell the user what was done. Errors name the command's flags."""
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polystyle.files.path_text import shell_path
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import (
     Model,
@@ -67,7 +67,7 @@ def describe_model(path: Path, model: Model) -> list[str]:
         thumbnail = "yes" if name in model.thumbnails else "-"
         note = "identity style: paints the photo itself" if name == IDENTITY_STYLE else ""
         lines.append(f"{index:>5}  {name:<{width}}  {thumbnail:<9}  {note}".rstrip())
-    share = f"Share: polystyle-styles extract {quote(path)} all --output styles/"
+    share = f"Share: polystyle-styles extract {shell_path(path)} all --output styles/"
     return [*lines, "", paint_command(path), share]
 
 
@@ -179,7 +179,7 @@ def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[s
     save_model(path, model)
     return [
         f"{done}: {path} has {count_styles(model.style_names)}",
-        f"Look:  polystyle-styles list {quote(path)}",
+        f"Look:  polystyle-styles list {shell_path(path)}",
         paint_command(path),
     ]
 
@@ -194,12 +194,14 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 def paint_command(path: Path) -> str:
     """The command that paints a photo in all styles of a network."""
-    return f"Paint: polystyle-stylize PHOTO --model {quote(path)} --style all --output painted/"
+    return (
+        f"Paint: polystyle-stylize PHOTO --model {shell_path(path)} --style all --output painted/"
+    )
 
 
 def merge_command(path: Path) -> str:
     """The command that merges a style pack."""
-    return f"Merge: polystyle-styles merge MODEL {quote(path)} --output NEW.safetensors"
+    return f"Merge: polystyle-styles merge MODEL {shell_path(path)} --output NEW.safetensors"
 
 
 def count_styles(styles: Collection) -> str:
@@ -210,8 +212,3 @@ def count_styles(styles: Collection) -> str:
 def size(path: Path) -> str:
     """The size of a model file or style pack in KB (1,000 bytes)."""
     return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
-
-
-def quote(path: Path) -> str:
-    """A path for a shell."""
-    return shlex.quote(str(path))

@@ -1,10 +1,10 @@
 """The photos and videos that a command line names."""
 
 import glob
-import shlex
 from pathlib import Path
 
 from polystyle.data.images import list_images
+from polystyle.files.path_text import shell_path
 from polystyle.networks.model_file import MODEL_NAME
 
 
@@ -23,7 +23,7 @@ def find_sources(photos: list[str]) -> list[Path]:
         path = Path(photo)
         if is_network(path):
             raise ValueError(
-                f"{path} is a network, not a photo: name it with --model {shlex.quote(str(path))}"
+                f"{path} is a network, not a photo: name it with --model {shell_path(path)}"
             )
         if path.is_dir():
             sources += list_images(path, deep=False)
