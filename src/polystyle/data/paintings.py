@@ -13,7 +13,7 @@ from polystyle.data.images import Box, PictureError, Size, check_sides, list_ima
 from polystyle.data.samples import to_float
 from polystyle.data.skipped_photos import first_errors
 from polystyle.files.terminal_text import sanitized
-from polystyle.style_names import IDENTITY_STYLE, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_file_labels, check_new_style_name
 
 # Highest ratio of a painting's sides. The longest scrolls have 30.
 LONGEST_PAINTING = 100
@@ -26,14 +26,14 @@ def find_paintings(folder: Path) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: the folder is missing.
-        ValueError: the folder has no picture, two paintings have the same name, or a name can't be
-            a style's.
+        ValueError: the folder has no picture, two paintings have the same name, or would have in
+            the names of files, or a name can't be a style's.
     """
     paintings: dict[str, Path] = {}
     for path in list_images(folder, deep=False):
         name = path.stem
         try:
-            check_style_name(name)
+            check_new_style_name(name)
         except ValueError as error:
             raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
         if name == IDENTITY_STYLE:
@@ -44,6 +44,10 @@ def find_paintings(folder: Path) -> dict[str, Path]:
         if name in paintings:
             raise ValueError(f"two paintings are named {name!r}: {paintings[name]} and {path}")
         paintings[name] = path
+    try:
+        check_file_labels(paintings)
+    except ValueError as error:
+        raise ValueError(f"{sanitized(folder)}: {error}") from error
     return paintings
 
 

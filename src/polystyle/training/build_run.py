@@ -155,6 +155,12 @@ def load_base(cfg: DictConfig) -> Model | None:
         FileExistsError: the run would write over the network.
     """
     base = None
+    if cfg.model_file is None and chosen_experiment() == "add_styles":
+        # Its learning rates are for gamma and beta alone, and would ruin a whole network.
+        raise ValueError(
+            "model_file is null, and experiment=add_styles adds styles to a trained network: "
+            "name it with model_file=..., or leave model_file out"
+        )
     if cfg.model_file is not None:
         base = load_network(Path(cfg.model_file), get_object(cfg.network._target_))
         output = OmegaConf.select(cfg, "callbacks.model_file.path")
@@ -171,6 +177,12 @@ def load_base(cfg: DictConfig) -> Model | None:
                 )
             raise ValueError(f"{cfg.model_file} doesn't tell its {name}: set data.{name}")
     return base
+
+
+def chosen_experiment() -> str | None:
+    if not HydraConfig.initialized():
+        return None
+    return HydraConfig.get().runtime.choices.get("experiment")
 
 
 def typed_overrides() -> list[str]:
