@@ -288,7 +288,6 @@ def quoted_override(override: str, is_sweep: bool = False) -> str:
         return f"{key}={','.join(map(quoted, values))}"
     if not is_path_key(name):
         return override
-    check_not_empty(name, value)
     if not is_sweep or name.startswith("hydra."):
         values = [value]
     elif SWEEP_FUNCTION.fullmatch(value) and not exists(value):
@@ -310,11 +309,13 @@ def paths_of_sweep(value: str) -> Iterator[str]:
 
 
 def split_at_commas(value: str) -> list[str]:
-    """The parts of a text between commas, but for commas within quotes or braces."""
-    pattern = rf"(?:{SINGLE_QUOTED.pattern}|{DOUBLE_QUOTED.pattern}|\$?\{{[^{{}}]*\}}|[^,])*"
+    """The parts of a text between commas, but for commas within braces, and within quotes at the
+    start of a part: elsewhere a quote is an apostrophe."""
+    quotes = rf"{SINGLE_QUOTED.pattern}|{DOUBLE_QUOTED.pattern}"
+    pattern = re.compile(rf"\s*(?:{quotes})?(?:\$?\{{[^{{}}]*\}}|[^,])*", re.DOTALL)
     parts, position = [], 0
     while position <= len(value):
-        part = re.compile(pattern, re.DOTALL).match(value, position)
+        part = pattern.match(value, position)
         parts.append(part[0])
         position = part.end() + 1
     return parts
@@ -335,11 +336,25 @@ def quoted_path(key: str, text: str) -> str:
     if is_collection and not key.endswith(ONLY_PATHS) and not exists(text):
         return text
     text = expanded(text)
-    if "${" in text and (exists(text) or not re.search(r"\$\{[^{}]+\}", text)):
-        if key.startswith("hydra."):
-            raise ValueError(f"{key}: a run's folder can't have ${{ in its name")
-        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    check_dollars(key, text)
     return text if is_plain(text) else quoted(text)
+
+
+def check_dollars(key: str, text: str) -> None:
+    """Raises ValueError for a path with a ``$`` that Hydra or TensorBoard would replace.
+
+    Hydra's own ``${...}`` stays. A literal one has an escape, which the first of several readings
+    takes off, so that the next one replaces it.
+    """
+    if "${" in text and (exists(text) or not re.search(r"\$\{[^{}]+\}", text)):
+        raise ValueError(f"{key}: a path can't have ${{ in its name, {text}: rename it")
+    is_variable = os.path.expandvars(text) != text
+    # TensorBoard would write to the folder that the variable names.
+    if is_variable and (key.startswith("hydra.") or not exists(text)):
+        raise ValueError(
+            f"{key} has a variable of the shell in it, {text}: leave out the single quotes, or "
+            "write ${oc.env:NAME}"
+        )
 
 
 def path_override(key: str, path: Path | str) -> str:

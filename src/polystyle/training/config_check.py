@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.resources import files
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -225,7 +226,16 @@ def check_types(config: dict[str, Any]) -> None:
                 collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
             )
         except TypeCheckError:
+            if is_choice(key, value):
+                group = key.replace(".", "/")
+                raise ValueError(f"{key} takes no name: choose {group}={value}") from None
             raise ValueError(f"{key} must be {in_words(annotation)}, not {value!r}") from None
+
+
+def is_choice(key: str, value: Any) -> bool:
+    """Whether a value is the name of a configuration in the group that fills a key."""
+    group = files("polystyle.configs").joinpath(*key.split("."))
+    return isinstance(value, str) and group.joinpath(f"{value}.yaml").is_file()
 
 
 def in_words(annotation: Any) -> str:
