@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.files.atomic_file import atomic_write, remove_unfinished
+from polystyle.files.atomic_file import HOST, atomic_write, remove_unfinished, temporary_file
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_it_is_synced_before_it_is_renamed_and_then_its_folder(
 
     def fsync(descriptor: int) -> None:
         # What it is, and what there was to see in the folder at that time.
-        names = sorted(path.name.split(".")[0] + path.suffix for path in tmp_path.iterdir())
+        names = sorted("".join(path.suffixes[-1:]) or path.name for path in tmp_path.iterdir())
         synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().suffix, names))
 
     if not Path("/proc/self/fd").exists():
@@ -46,7 +46,7 @@ def test_it_is_synced_before_it_is_renamed_and_then_its_folder(
     monkeypatch.setattr(os, "fsync", fsync)
     with atomic_write(tmp_path / "weights") as partial:
         partial.write_bytes(b"new")
-    assert synced == [(".part", ["weights.part"]), ("", ["weights"])]
+    assert synced == [(".polystyle-part", [".polystyle-part"]), ("", ["weights"])]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,8 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
         partial.write_bytes(b"new")
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def kill_while_it_writes(folder: Path) -> int:
+    """Kill a process in the middle of a file; returns its ID."""
     kill_within = (
         "import os, sys; from pathlib import Path\n"
         "from polystyle.files.atomic_file import atomic_write\n"
@@ -78,9 +79,49 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
         "    partial.write_bytes(b'ne')\n"
         "    os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", kill_within], cwd=tmp_path, check=False)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
-    for name in ("photo.part", "a.b.part", "weights"):
+    process = subprocess.Popen([sys.executable, "-c", kill_within], cwd=folder)
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = kill_while_it_writes(tmp_path)
+    left = tmp_path / f".weights.{HOST}-{dead}.polystyle-part"
+    assert list(tmp_path.iterdir()) == [left]
+    kept = {
+        *("photo.part", "a.b.part", "weights", "film.1080p.mkv.part", "last.ckpt.123.part"),
+        f".weights.{HOST}-{os.getppid()}.polystyle-part",  # of a process that lives
+        f".weights.0000aaaa-{dead}.polystyle-part",  # of another machine
+        *(f".weights.{HOST}-x.polystyle-part", f".weights.{HOST}-{10**30}.polystyle-part"),
+        f"weights.{HOST}-{dead}.polystyle-part",
+    }
+    for name in kept:
         (tmp_path / name).touch()
+    for name in ("x.1.part", f".x.{HOST}-{dead}.polystyle-part", "checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / left.name).touch()
+        kept.add(name)
+    link = tmp_path / f".link.{HOST}-{dead}.polystyle-part"
+    link.symlink_to(tmp_path / "weights")
     remove_unfinished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.part", "photo.part", "weights"]
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, link.name}
+    assert (tmp_path / "x.1.part" / left.name).exists()
+
+
+def test_a_process_with_the_number_of_an_earlier_one_removes_its_files(tmp_path: Path) -> None:
+    """As in containers, where each run is process 1."""
+    temporary_file(tmp_path / "weights").touch()
+    remove_unfinished(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\N{SNOWMAN}" * 85, "\udcff" * 255])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    try:
+        (tmp_path / name).touch()
+    except (OSError, UnicodeError):
+        pytest.skip("the file system takes no such name")
+    with atomic_write(tmp_path / name) as partial:
+        partial.write_bytes(b"new")
+    assert (tmp_path / name).read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("pickles", 1), ("headers", 50), ("flags", 15), ("painter", 30), ("config", 4)],
+    [("pickles", 1), ("headers", 50), ("flags", 15), ("painter", 30), ("config", 4), ("lines", 12)],
 )
 def test_no_attack_gets_through(
     kind: str, count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

@@ -76,6 +76,7 @@ def test_what_is_asked_for_passes(override: str) -> None:
             "trainer.precision must be auto or 32-true or bf16-mixed or 16-mixed, not '64-true'",
         ),
         ("seed=x", "seed must be int, not 'x'"),
+        ("model.scheduler=one_cycle", "model.scheduler takes no name: choose model/scheduler=one"),
         ("ckpt_path=3", "ckpt_path must be str or null, not 3"),
         ("allow_changes=3", "allow_changes must be bool, not 3"),
     ],

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.training.run_folder import check_room, claimed
+from polystyle.files.atomic_file import temporary_file
+from polystyle.training.run_folder import check_room, claimed, remove_leftovers
 
 CLAIM_AND_WAIT = (
     "import os, sys, time; from pathlib import Path\n"
@@ -44,11 +45,18 @@ def test_a_folder_is_for_one_run_until_it_dies(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/last.ckpt.123.part").touch()
-    (tmp_path / "checkpoints/last.ckpt").touch()
+    """In the folders that a run makes, and in no others: the folder may be somebody's."""
+    for name in ("", "checkpoints", "stylized", ".hydra", "photos"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "film.1080p.mkv.part").touch()
+        temporary_file(tmp_path / name / "x").touch()
+    left = temporary_file(tmp_path / "photos/x")
     with claimed(tmp_path):
-        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+        pass
+    assert len(list(tmp_path.rglob("*-part"))) == 5  # the run may yet be refused
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.rglob("*-part")) == [left]
+    assert len(list(tmp_path.rglob("film.1080p.mkv.part"))) == 5
 
 
 def test_a_run_needs_room(tmp_path: Path) -> None:

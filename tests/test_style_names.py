@@ -7,9 +7,10 @@ from attacks.ground import make_model
 from training import make_folders
 
 from polystyle.data.datamodule import StyleTransferData
+from polystyle.data.paintings import find_paintings
 from polystyle.files.terminal_text import GARBLING, sanitized
 from polystyle.networks.model_file import load_model, save_model
-from polystyle.style_names import MAX_NAME, check_style_name
+from polystyle.style_names import MAX_NAME, check_new_style_name, check_style_name
 
 UNFIT = {
     "is empty": "",
@@ -96,3 +97,40 @@ def test_training_refuses_a_painting_whose_name_no_model_could_have(
     with pytest.raises(ValueError, match=r"not fit for a file's name| 201 bytes") as error:
         StyleTransferData(str(photos), str(paintings))
     assert not GARBLING.search(str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("-wave", "which a command takes for a flag"),
+        ("--style", "which a command takes for a flag"),
+        ("all", "a word of polystyle-stylize's flags"),
+        ("rest", "a word of polystyle-stylize's flags"),
+        ("a=b", "the = separates file and style in --mask FILE=STYLE"),
+    ],
+)
+def test_a_painting_whose_style_no_command_can_name_is_refused(
+    tmp_path: Path, name: str, complaint: str
+) -> None:
+    _, paintings = make_folders(tmp_path)
+    (paintings / "dots.png").rename(paintings / f"{name}.png")
+    with pytest.raises(ValueError) as error:
+        find_paintings(paintings)
+    assert complaint in str(error.value)
+    assert str(error.value).endswith(": rename it")
+    assert f"{name}.png: a style can't be named {name!r}" in str(error.value)
+    # Networks that have it can be read, and painted with by --style=-wave.
+    check_style_name(name)
+
+
+@pytest.mark.parametrize("name", ["Monet: Lilies", "what?", "wave-", "1", "null", "ab:1"])
+def test_a_name_that_a_command_can_name_is_taken(name: str) -> None:
+    check_new_style_name(name)
+
+
+def test_two_paintings_whose_pictures_would_share_a_file_are_refused(tmp_path: Path) -> None:
+    _, paintings = make_folders(tmp_path)
+    (paintings / "dots.png").rename(paintings / "a?b.png")
+    (paintings / "haze.png").rename(paintings / "a_b.png")
+    with pytest.raises(ValueError, match=r"'a\?b' and 'a_b' would paint to files of the same name"):
+        find_paintings(paintings)

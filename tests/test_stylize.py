@@ -106,6 +106,22 @@ def checked_line(message: int | str) -> str:
 # ---- The command ----------------------------------------------------------------------------
 
 
+def test_two_styles_whose_pictures_share_a_name_do_not_replace_each_other(
+    net: TransformerNet, tmp_path: Path
+) -> None:
+    names = ["a?b", "a*b", *STYLE_NAMES[2:]]
+    save_model(tmp_path / "model.safetensors", Model(net, names))
+    photo = make_photo(tmp_path / "photo.png", 40, 32)
+    for overwrite in ([], ["--overwrite"]):
+        arguments = [photo, "--style", "a?b", "--style", "a*b", "--output", tmp_path / "out"]
+        arguments += ["--scale", "native", *overwrite]
+        assert stylize(tmp_path / "model.safetensors", *arguments) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo-a_b-native.png"]
+    with Image.open(tmp_path / "out/photo-a_b-native.png") as picture:
+        difference = np.abs(np.asarray(picture) - expected(net, photo, STYLE_NAMES[0]))
+    assert difference.mean() < 1
+
+
 @pytest.mark.slow
 def test_photos_are_painted_at_their_own_size_and_a_bad_one_stops_nothing(
     model: Path, tmp_path: Path

@@ -214,7 +214,10 @@ def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     [
         ("data.content_dir=nowhere", "there is no folder nowhere"),
         ("data.batchsize=4", "there is no data.batchsize in the configuration: did you mean "),
-        ("experiment=quickstar", "Could not find 'experiment/quickstar'"),
+        (
+            "experiment=quickstar",
+            "there is no experiment=quickstar: did you mean",
+        ),
         ("trainer.accelerator=abacus", "abacus"),
     ],
 )

@@ -4,8 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
+=======
+from polystyle.files.path_text import path_argument
+>>>>>>> m-h5
 
 DESCRIPTION = """Evaluate a network, style by style, on photos that training held out: content loss,
 style loss, and the share that it has closed of the gap between the untouched photo (0 %) and
@@ -21,9 +25,14 @@ examples:
 
 def main() -> None:
     """Runs the command. Exit status 0; 1 after an error, 130 after Ctrl-C."""
+<<<<<<< HEAD
     tolerate_lost_console()
     exit_on_signals()
     args = make_parser().parse_args()
+=======
+    # Intermixed: flags may stand between the two networks.
+    args = make_parser().parse_intermixed_args()
+>>>>>>> m-h5
     try:
         # The only import of torch, here so that --help answers at once.
         from polystyle.evaluation.evaluate import evaluate
@@ -47,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("pretrained"),
         metavar="MODEL",
@@ -55,24 +64,28 @@ def make_parser() -> argparse.ArgumentParser:
         "polystyle)",
     )
     parser.add_argument(
-        "model_b", type=Path, nargs="?", metavar="MODEL_B", help="a second one, to compare with"
+        "model_b",
+        type=path_argument,
+        nargs="?",
+        metavar="MODEL_B",
+        help="a second one, to compare with",
     )
     parser.add_argument(
         "--content-dir",
-        type=Path,
+        type=path_argument,
         metavar="PHOTOS",
         help="folder of photos, of which those that training holds out are used "
         "(default: that of MODEL's run)",
     )
     parser.add_argument(
         "--style-dir",
-        type=Path,
+        type=path_argument,
         metavar="PAINTINGS",
         help="folder of paintings, named like their styles (default: that of MODEL's run)",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         help="folder to write to (default: evaluation, or evaluation-vs-<MODEL_B's run>, "
         "beside the model file)",

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from polystyle import __version__
 from polystyle.files.atomic_file import atomic_write
+<<<<<<< HEAD
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder, made_folder
 from polystyle.files.terminal_text import counted
+=======
+from polystyle.files.path_text import path_argument
+>>>>>>> m-h5
 from polystyle.networks.onnx_usage import USAGE
 
 DESCRIPTION = f"""\
@@ -42,7 +46,7 @@ def main() -> None:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "model",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("pretrained"),
         metavar="MODEL",
@@ -51,7 +55,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="file to write (default: beside the model file, named after it, such as model.onnx; "
         "paintings.onnx here for the network that comes with polystyle)",

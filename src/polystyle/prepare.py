@@ -7,8 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
+=======
+from polystyle.files.path_text import path_argument
+from polystyle.training.command_line import path_override
+>>>>>>> m-h5
 
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
@@ -42,10 +47,20 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+<<<<<<< HEAD
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("photos", type=Path, help="folder of photos, with its subfolders")
+=======
+>>>>>>> m-h5
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="PREPARED", help="folder to make"
+        "photos", type=path_argument, metavar="PHOTOS", help="folder of photos, with its subfolders"
+    )
+    parser.add_argument(
+        "--output",
+        type=path_argument,
+        required=True,
+        metavar="PREPARED",
+        help="folder to make",
     )
     parser.add_argument(
         "--size",
@@ -73,7 +88,7 @@ def prepare(photos: Path, output: Path, size: int) -> None:
         f"Made {output}: {counted(made.num_photos, 'photo')}{skipped} in "
         f"{counted(made.num_shards, 'shard')}, {made.num_bytes / 1e6:.1f} MB, "
         f"{time.monotonic() - started_at:.0f} seconds\n"
-        f"Train: polystyle-train data.content_dir={shlex.quote(str(output))} "
+        f"Train: polystyle-train {shlex.quote(path_override('data.content_dir', output))} "
         "data.style_dir=PAINTINGS"
     )
 

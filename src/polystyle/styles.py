@@ -2,10 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
+=======
+from polystyle.files.path_text import path_argument
+>>>>>>> m-h5
 
 DESCRIPTION = """The styles of a trained network: list, share, add, remove, rename and reorder them.
 
@@ -30,9 +35,13 @@ NETWORK = "folder of a run, or a model.safetensors"
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if it was refused."""
+<<<<<<< HEAD
     tolerate_lost_console()
     exit_on_signals()
     arguments = vars(make_parser().parse_args())
+=======
+    arguments = vars(parse(sys.argv[1:]))
+>>>>>>> m-h5
     # The only import of torch, here so that --help answers at once.
     from polystyle.networks import style_commands
 
@@ -44,9 +53,20 @@ def main() -> None:
     print(*lines, sep="\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The subcommands: `function` names one of `networks.style_commands`, the other arguments have
-    the names of that function's."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments: `function` names one of `networks.style_commands`, the others have the names
+    of that function's arguments."""
+    parser, subparsers = make_parser()
+    for position, name in enumerate(arguments):
+        if name in subparsers:
+            # Called by the main parser, it would not take flags between positional arguments.
+            others = [*arguments[:position], *arguments[position + 1 :]]
+            return subparsers[name].parse_intermixed_args(others)
+    return parser.parse_args(arguments)
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the command, and those of its subcommands by name."""
     parser = argparse.ArgumentParser(
         prog="polystyle-styles",
         description=DESCRIPTION,
@@ -60,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(function="list_styles")
     command.add_argument(
         "path",
-        type=Path,
+        type=path_argument,
         nargs="?",
         default=Path("pretrained"),
         metavar="FILE",
@@ -70,8 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     def add_command(name: str, about: str, output: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")
         command.set_defaults(function=name)
-        command.add_argument("model", type=Path, metavar="MODEL", help=NETWORK)
-        command.add_argument("--output", type=Path, required=True, help=output)
+        command.add_argument("model", type=path_argument, metavar="MODEL", help=NETWORK)
+        command.add_argument("--output", type=path_argument, required=True, help=output)
         command.add_argument("--overwrite", action="store_true", help="replace existing files")
         return command
 
@@ -81,7 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("styles", nargs="+", metavar="STYLE", help='name of a style, or "all"')
     file = "file for the changed network"
     command = add_command("merge", "add the styles of style packs to a network", file)
-    command.add_argument("packs", type=Path, nargs="+", metavar="PACK", help="a style pack")
+    command.add_argument(
+        "packs", type=path_argument, nargs="+", metavar="PACK", help="a style pack"
+    )
     command = add_command("remove", "remove styles from a network", file)
     command.add_argument("styles", nargs="+", metavar="STYLE", help="name of a style")
     command = add_command("rename", "give a style another name", file)
@@ -89,7 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("new", metavar="NEW", help="its new name")
     command = add_command("reorder", "put styles first, in this order; the others follow", file)
     command.add_argument("styles", nargs="+", metavar="STYLE", help="name of a style")
-    return parser
+    return parser, commands.choices
 
 
 if __name__ == "__main__":

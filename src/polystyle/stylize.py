@@ -5,8 +5,12 @@ import signal
 import sys
 from pathlib import Path
 
+<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
+=======
+from polystyle.files.path_text import path_argument, path_pattern
+>>>>>>> m-h5
 from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."
@@ -54,11 +58,15 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="photos, videos, folders of photos, or patterns"
+        "photos",
+        type=path_pattern,
+        nargs="+",
+        metavar="PHOTO",
+        help="photos, videos, folders of photos, or patterns",
     )
     parser.add_argument(
         "--model",
-        type=Path,
+        type=path_argument,
         default=Path("pretrained"),
         metavar="FILE_OR_RUN",
         help="the network: a model.safetensors, or the folder of a run (default: the network that "
@@ -76,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     styles.add_argument(
         "--mask",
+        type=path_pattern,
         action="append",
         default=[],
         metavar="FILE=STYLE",
@@ -134,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     files = parser.add_argument_group("where to write and to compute")
     files.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         default=Path("painted"),
         metavar="FOLDER",
         help="folder to write to (default: painted)",

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -14,9 +13,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder
+=======
+from polystyle.training.command_line import for_hydra
+>>>>>>> m-h5
 from polystyle.training.config_check import explain
 from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
 from polystyle.training.unused_folder import remove_unused_folders
@@ -40,11 +43,10 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))
     try:
         share_run_name()
+        # Lightning starts the processes of other devices with these arguments, and its own.
+        sys.argv[1:] = for_hydra(sys.argv[1:], is_rank_zero())
         if not is_rank_zero():
-            # Rank zero writes Hydra's files.
-            sys.argv += ["hydra/job_logging=none"]
-            # Lightning added overrides, too, and there must be no flags in between.
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda text: bool(re.match("[^-].*=", text)))
+            sys.argv.insert(1, "hydra/job_logging=none")  # rank zero writes Hydra's files
         run()
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         wait_for_rank_zero()

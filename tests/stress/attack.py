@@ -2,7 +2,7 @@
 
     python tests/stress/attack.py --count 300
 
-Five kinds, of which --only picks:
+Six kinds, of which --only picks:
 
 pickles  a pickle that would make a folder, in every place that a command loads a file from, in
          up to --count file formats
@@ -10,6 +10,8 @@ headers  loading model files and style packs whose headers lie, and --count chan
 flags    --count command lines of polystyle-stylize
 painter  --count calls of polystyle.load's painter from Python
 config   --count values of polystyle-train's configuration, of a wrong type or size
+lines    --count command lines of all six commands: folders with odd names, flags in any order,
+         which must be understood
 
 A command is run by its main(), in a process of its own. It must end with status 0, or with one
 line and status 1 (2 for what argparse refuses); leave no mark, print no control characters, write
@@ -33,6 +35,7 @@ from attacks.configs import try_config
 from attacks.flags import try_flags
 from attacks.ground import make_ground
 from attacks.headers import try_headers
+from attacks.lines import try_lines
 from attacks.pickles import try_pickles
 from tqdm import tqdm
 
@@ -42,6 +45,7 @@ KINDS = {
     "flags": try_flags,
     "painter": try_painter,
     "config": try_config,
+    "lines": try_lines,
 }
 
 

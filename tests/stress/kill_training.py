@@ -35,6 +35,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from polystyle.files.atomic_file import UNFINISHED
+
 STEPS = 24
 OVERRIDES = (
     *("data.content_dir=photos", "data.style_dir=paintings", "data.image_size=32"),
@@ -150,13 +152,13 @@ class Life:
 
     def writing(self) -> set[str]:
         """The names of the files that the process is writing, or was writing when it was killed."""
-        return {path.name.split(f".{self.group}.")[0] for path in self.unfinished()}
+        return {path.name[1:].rsplit(".", 2)[0] for path in self.unfinished()}
 
     def unfinished(self) -> list[Path]:
         found = []
         for folder in (self.run_dir, self.run_dir / "checkpoints", self.run_dir / "stylized"):
             with suppress(FileNotFoundError):
-                found += folder.glob(f"*.{self.group}.part")
+                found += folder.glob(f".*-{self.group}{UNFINISHED}")
         return found
 
     def stop_within_write(self, name: str = "", writes: int = 1, microseconds: float = 0) -> None:
@@ -273,7 +275,7 @@ def check_same_end(run_dir: Path, whole: Path, damaged: dict[Path, int] | None =
         damaged: see `Remains.of`. If last.ckpt is among them, the newest other checkpoint of the
             last step is compared.
     """
-    if left := list(run_dir.rglob("*.part*")):
+    if left := list(run_dir.rglob(f"*{UNFINISHED}*")):
         raise LostError(f"{run_dir} is finished, and there is {left[0]}")
     newest = Remains.of(run_dir, damaged or {}).newest
     one, other = (load_checkpoint(path) for path in (newest, whole / "checkpoints/last.ckpt"))

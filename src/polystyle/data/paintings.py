@@ -15,7 +15,7 @@ from polystyle.data.images import Box, PictureError, Size, check_sides, list_ima
 from polystyle.data.samples import to_float
 from polystyle.data.skipped_photos import first_errors
 from polystyle.files.terminal_text import counted, sanitized
-from polystyle.style_names import IDENTITY_STYLE, check_style_name
+from polystyle.style_names import IDENTITY_STYLE, check_file_labels, check_new_style_name
 
 # Highest ratio of a painting's sides. The longest scrolls have 30.
 LONGEST_PAINTING = 100
@@ -29,8 +29,8 @@ def find_paintings(folder: Path) -> dict[str, list[Path]]:
 
     Raises:
         FileNotFoundError: the folder is missing.
-        ValueError: the folder or a subfolder has no picture, two styles have the same name, or a
-            name can't be a style's.
+        ValueError: the folder or a subfolder has no picture, two styles have the same name, or would
+            have in the names of files, or a name can't be a style's.
     """
     subfolders = [
         path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")
@@ -41,7 +41,7 @@ def find_paintings(folder: Path) -> dict[str, list[Path]]:
     for path in sorted({*files, *subfolders}):
         name = path.name if path in subfolders else path.stem
         try:
-            check_style_name(name)
+            check_new_style_name(name)
         except ValueError as error:
             raise ValueError(f"{sanitized(path)}: {error}: rename it") from error
         if name == IDENTITY_STYLE:
@@ -53,6 +53,10 @@ def find_paintings(folder: Path) -> dict[str, list[Path]]:
             raise ValueError(f"two styles are named {name!r}: {named_by[name]} and {path}")
         named_by[name] = path
         styles[name] = list_images(path, deep=True) if path in subfolders else [path]
+    try:
+        check_file_labels(styles)
+    except ValueError as error:
+        raise ValueError(f"{sanitized(folder)}: {error}") from error
     return styles
 
 

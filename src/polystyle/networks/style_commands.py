@@ -1,6 +1,7 @@
 """The subcommands of polystyle-styles: each reads files, writes files, and returns the lines that
 tell the user what was done. Errors name the command's flags."""
 
+<<<<<<< HEAD
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,14 @@ from typing import Any
 from polystyle.files.new_folder import check_can_be_folder
 from polystyle.files.path_kind import NETWORK_OR_PACK, Kind, kind_of_path
 from polystyle.files.terminal_text import counted, sanitized
+=======
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polystyle.files.path_text import shell_path
+from polystyle.files.terminal_text import sanitized
+>>>>>>> m-h5
 from polystyle.networks.model_file import (
     PRETRAINED,
     Model,
@@ -71,7 +80,7 @@ def describe_model(path: Path, model: Model) -> list[str]:
         thumbnail = "yes" if name in model.thumbnails else "-"
         note = "identity style: paints the photo itself" if name == IDENTITY_STYLE else ""
         lines.append(f"{index:>5}  {name:<{width}}  {thumbnail:<9}  {note}".rstrip())
-    share = f"Share: polystyle-styles extract {quote(path)} all --output styles/"
+    share = f"Share: polystyle-styles extract {shell_path(path)} all --output styles/"
     return [*lines, "", paint_command(path), share]
 
 
@@ -173,8 +182,13 @@ def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[s
     check_free(path, overwrite)
     save_model(path, model)
     return [
+<<<<<<< HEAD
         f"{done}: {path} has {counted(len(model.style_names), 'style')}",
         f"Look:  polystyle-styles list {quote(path)}",
+=======
+        f"{done}: {path} has {count_styles(model.style_names)}",
+        f"Look:  polystyle-styles list {shell_path(path)}",
+>>>>>>> m-h5
         paint_command(path),
     ]
 
@@ -191,19 +205,25 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 def paint_command(path: Path) -> str:
     """The command that paints a photo in all styles of a network."""
-    return f"Paint: polystyle-stylize PHOTO --model {quote(path)} --style all --output painted/"
+    return (
+        f"Paint: polystyle-stylize PHOTO --model {shell_path(path)} --style all --output painted/"
+    )
 
 
 def merge_command(path: Path) -> str:
     """The command that merges a style pack."""
-    return f"Merge: polystyle-styles merge MODEL {quote(path)} --output NEW.safetensors"
+    return f"Merge: polystyle-styles merge MODEL {shell_path(path)} --output NEW.safetensors"
 
 
 def size(path: Path) -> str:
     """The size of a model file or style pack in KB (1,000 bytes)."""
+<<<<<<< HEAD
     return f"{model_path(path, NETWORK_OR_PACK).stat().st_size / 1000:,.1f} KB"
 
 
 def quote(path: Path) -> str:
     """A path for a shell."""
     return shlex.quote(str(path))
+=======
+    return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
+>>>>>>> m-h5

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
-from polystyle.style_names import IDENTITY_STYLE, check_style_name, find_style
+from polystyle.style_names import IDENTITY_STYLE, check_new_style_name, find_style
 
 
 def select_styles(model: Model, indices: Sequence[int]) -> Model:
@@ -37,7 +37,7 @@ def rename_style(model: Model, old: str, new: str) -> Model:
     """The network with a style under another name; its index and thumbnail stay the same.
 
     Raises:
-        ValueError: the network has no style `old`; `new` is taken or does not fit a file's name; or
+        ValueError: the network has no style `old`; `new` is taken or can't be a style's; or
             either is the name of the identity style.
     """
     index = find_style(old, model.style_names)
@@ -45,7 +45,7 @@ def rename_style(model: Model, old: str, new: str) -> Model:
         raise ValueError(f"the name {IDENTITY_STYLE!r} is reserved for the identity style")
     if new in model.style_names:
         raise ValueError(f"there is a style {new!r} already: choose another name")
-    check_style_name(new)
+    check_new_style_name(new)
     style_names = list(model.style_names)
     style_names[index] = new
     thumbnails = dict(model.thumbnails)

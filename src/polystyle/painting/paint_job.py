@@ -177,11 +177,13 @@ class PaintJob:
 
     def paint_styles(self, source: Path, photo: Image.Image) -> None:
         """Paint a photo in every style, a file each; for "all", also a sheet of them."""
-        planned = [
-            (label, style, path)
-            for label, style in self.styles
-            if (path := self.free_path(source, label)) is not None
-        ]
+        planned: list[tuple[str, Style, Path]] = []
+        for label, style in self.styles:
+            path = self.free_path(source, label)
+            if path is not None and any(path == other for *_, other in planned):
+                self.failures.append(f"{source} in {label}: {path} is that of another style, too")
+            elif path is not None:
+                planned.append((label, style, path))
         batch_size = max(1, min(MAX_BATCH, WHOLE_PIXELS // (photo.width * photo.height)))
         cells = []
         for first in range(0, len(planned), batch_size):

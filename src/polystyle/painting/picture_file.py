@@ -1,12 +1,12 @@
 """Writing stylized pictures: their names, formats and colour profiles."""
 
 import io
-import re
 from pathlib import Path
 
 from PIL import Image, ImageCms
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.style_names import file_label
 
 JPEG_QUALITY = 95
 
@@ -31,9 +31,7 @@ def picture_name(
         options += "-colors"
     if scale != 1:
         options += "-native" if scale is None else f"-scale{scale:g}"
-    # Characters that a style's name may contain and a file's name on Windows may not.
-    label = re.sub(r'[/\\:*?"<>|]', "_", label)
-    return f"{photo.stem}-{label}{options}{suffix}"
+    return f"{photo.stem}-{file_label(label)}{options}{suffix}"
 
 
 def save_picture(picture: Image.Image, path: Path, photo: Image.Image) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from polystyle.files.path_text import typed_path
 from polystyle.networks.model_file import Model
 from polystyle.training.checkpoints import checked_step, find_checkpoint
+from polystyle.training.command_line import typed_override
 from polystyle.training.config_check import check_config, drop_unused
 from polystyle.training.distributed import check_devices, is_rank_zero
 from polystyle.training.messages import EXPECTED, one_line, unexpected
@@ -26,6 +29,13 @@ from polystyle.training.starting_network import begin_from, check_output, load_n
 from polystyle.training.trainer import make_trainer, prepare_torch, silence_hints
 
 log = logging.getLogger(__name__)
+
+CONFIG_NAME = "train"
+
+# Hydra's overrides that tell how and where this one start runs, and not what.
+OF_THE_START = re.compile(
+    r"\+*hydra[./](run|sweep|mode|launcher|sweeper|runtime|job_logging|output_subdir|job\.num|job\.id)\b"
+)
 
 
 def run_error(error: Exception, run_dir: Path) -> str:
@@ -125,7 +135,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         configuration=configuration,
         configuration_files=configuration_files(cfg),
         resolved_yaml=OmegaConf.to_yaml(cfg, resolve=True),
-        overrides=typed_overrides(),
+        overrides=typed_arguments(),
     )
 
 
@@ -155,6 +165,12 @@ def load_base(cfg: DictConfig) -> Model | None:
         FileExistsError: the run would write over the network.
     """
     base = None
+    if cfg.model_file is None and chosen_experiment() == "add_styles":
+        # Its learning rates are for gamma and beta alone, and would ruin a whole network.
+        raise ValueError(
+            "model_file is null, and experiment=add_styles adds styles to a trained network: "
+            "name it with model_file=..., or leave model_file out"
+        )
     if cfg.model_file is not None:
         base = load_network(Path(cfg.model_file), get_object(cfg.network._target_))
         output = OmegaConf.select(cfg, "callbacks.model_file.path")
@@ -173,9 +189,36 @@ def load_base(cfg: DictConfig) -> Model | None:
     return base
 
 
+def chosen_experiment() -> str | None:
+    if not HydraConfig.initialized():
+        return None
+    return HydraConfig.get().runtime.choices.get("experiment")
+
+
 def typed_overrides() -> list[str]:
-    """The overrides that the run was started with."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    """The overrides of the configuration that the run was started with, in Hydra's quotes."""
+    if not HydraConfig.initialized():
+        return []
+    # Not resolved: an override may have ${seed}, which is no key of Hydra's own configuration.
+    return OmegaConf.to_container(HydraConfig.instance().cfg.hydra.overrides.task, resolve=False)
+
+
+def typed_arguments() -> list[str]:
+    """What the run was started with, but for what tells where it is written and by which of Hydra's
+    launchers: flags that lead to configurations, and overrides as a person types them."""
+    if not HydraConfig.initialized():
+        return []
+    cfg = HydraConfig.instance().cfg.hydra
+    flags = []
+    for source in cfg.runtime.config_sources:
+        if source.provider == "command-line":
+            flags += ["--config-dir", typed_path(os.path.relpath(source.path))]
+        elif source.provider == "main" and source.schema == "file":
+            flags += ["--config-path", typed_path(source.path)]
+    if cfg.job.config_name != CONFIG_NAME:
+        flags += ["--config-name", cfg.job.config_name]
+    overrides = OmegaConf.to_container(cfg.overrides.hydra, resolve=False) + typed_overrides()
+    return flags + [typed_override(text) for text in overrides if not OF_THE_START.match(text)]
 
 
 def configuration_files(cfg: DictConfig) -> dict[str, str]:

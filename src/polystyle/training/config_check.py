@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.resources import files
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +14,13 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
 
+from polystyle.training.command_line import (
+    STYLE_NUMBERS,
+    check_not_empty,
+    is_path_key,
+    meant_by,
+    style_numbers,
+)
 from polystyle.training.run_record import RENAMED, flat
 
 # Keys that train.py itself reads.
@@ -60,10 +68,40 @@ def check_config(cfg: DictConfig) -> None:
     for key in sorted(OmegaConf.missing_keys(cfg)):
         meaning = f": {REQUIRED[key]}" if key in REQUIRED else ""
         raise ValueError(f"{key} is not set{meaning}. See polystyle-train --help")
-    check_types(OmegaConf.to_container(cfg, resolve=True))
+    read_style_numbers(cfg)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    for key, value in flat(config).items():
+        if is_path_key(key) and isinstance(value, str):
+            check_not_empty(key, value)
+    check_types(config)
     for key in COUNTS:
         if cfg.trainer[key] < 1:
             raise ValueError(f"trainer.{key} must be at least 1, not {cfg.trainer[key]}")
+
+
+def read_style_numbers(cfg: DictConfig) -> None:
+    """Turn numbers by style into dictionaries whose keys are text: from the text that the command
+    line makes of them, and from YAML, in which the names 1 and true are no text.
+
+    Args:
+        cfg: the configuration, which is changed.
+
+    Raises:
+        ValueError: a text of another form.
+    """
+    for key in STYLE_NUMBERS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, str):
+            try:
+                OmegaConf.update(cfg, key, style_numbers(value))
+            except ValueError as error:
+                raise ValueError(f"{key} {error}") from error
+        elif isinstance(value, DictConfig):
+            numbers = {
+                str(name).lower() if isinstance(name, bool) else str(name): number
+                for name, number in value.items()
+            }
+            OmegaConf.update(cfg, key, numbers, merge=False)
 
 
 def renamed(key: str) -> str:
@@ -113,23 +151,58 @@ def drop_unused(cfg: DictConfig, overrides: list[str]) -> list[str]:
 
 
 def explain(error: Exception) -> str:
-    """An error of Hydra's, in one line, with the keys that may have been meant."""
+    """An error of Hydra's, in one line, with the keys or choices that may have been meant."""
     # Hydra names its search path, in more lines than the error itself.
     message = " ".join(str(error).split("Config search path")[0].split())
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
     if "'hydra/launcher/submitit_" in message:
         return f"{message} It needs the plugin: pip install 'polystyle[slurm]'"
-    if not unknown:
-        return message
-    key = unknown[1]
+    if choice := re.search(
+        r"Could not find '(\S+)/(.*?)' Available options in '.*?': (.*)", message
+    ):
+        return unknown_choice(*choice.groups())
+    if several := re.match(r"Ambiguous value for argument '(.*?)' 1\. To use it", message):
+        return f"{several[1]} names several values: add -m to train a run for each"
+    if "override_grammar" in message:
+        typed = getattr(error, "override", None) or "an argument"
+        return f"{typed} can't be read: a value with special characters takes quotes, KEY='VALUE'"
+    if unknown := re.match(r"Could not override '([^']+)'", message):
+        # Of key={a:1}, the cause names the key within the braces.
+        nested = re.search(r"full_key: (\S+)", str(error.__cause__))
+        is_within = nested and nested[1].startswith(f"{unknown[1]}.")
+        return unknown_key(nested[1] if is_within else unknown[1])
+    return message
+
+
+def unknown_choice(group: str, choice: str, available: str) -> str:
+    """In one line that a group has no such choice."""
+    choices = available.split()
+    if not choice:
+        return f"{group} is empty: choose one of {', '.join(choices)}"
+    names = {name.lower(): name for name in choices}
+    near = get_close_matches(choice.lower(), names, n=2)
+    meant = " or ".join(f"{group}={names[name]}" for name in near)
+    hint = f"did you mean {meant}?" if meant else f"choose one of {', '.join(choices)}"
+    return f"there is no {group}={choice}: {hint}"
+
+
+def unknown_key(key: str) -> str:
+    """In one line that there is no such key, and which may have been meant."""
     if key in RENAMED:
         return renamed(key)
+    said = f"there is no {key} in the configuration"
+    parent, _, leaf = key.rpartition(".")
+    if parent in STYLE_NUMBERS:
+        return f"{said}: did you mean {parent}={{{leaf}:NUMBER}}?"
     with hydra.initialize_config_module("polystyle.configs", version_base="1.3"):
         known = list(flat(OmegaConf.to_container(hydra.compose("train"))))
-    same_leaf = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    near = dict.fromkeys(same_leaf + get_close_matches(key, known, n=3))
+    same_leaf = [name for name in known if name.split(".")[-1] == leaf]
+    suggestion = meant_by(key)
+    if suggestion and not (parent and same_leaf):
+        return f"{said}: did you mean {suggestion}?"
+    nodes = {name.rpartition(".")[0] for name in known}
+    near = dict.fromkeys(same_leaf + get_close_matches(key, [*known, *nodes, "experiment"], n=3))
     meant = f"did you mean {' or '.join(near)}?" if near else "see polystyle-train --help"
-    return f"there is no {key} in the configuration: {meant}"
+    return f"{said}: {meant}"
 
 
 def check_types(config: dict[str, Any]) -> None:
@@ -153,7 +226,16 @@ def check_types(config: dict[str, Any]) -> None:
                 collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
             )
         except TypeCheckError:
+            if is_choice(key, value):
+                group = key.replace(".", "/")
+                raise ValueError(f"{key} takes no name: choose {group}={value}") from None
             raise ValueError(f"{key} must be {in_words(annotation)}, not {value!r}") from None
+
+
+def is_choice(key: str, value: Any) -> bool:
+    """Whether a value is the name of a configuration in the group that fills a key."""
+    group = files("polystyle.configs").joinpath(*key.split("."))
+    return isinstance(value, str) and group.joinpath(f"{value}.yaml").is_file()
 
 
 def in_words(annotation: Any) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from polystyle.files.path_text import shell_path, typed_path
 from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import newest_checkpoint
+from polystyle.training.command_line import path_override
 from polystyle.training.memory import is_out_of_memory
 
 
@@ -41,14 +43,15 @@ def unexpected(error: Exception, run_dir: Path) -> str:
 
 
 def resume_command(overrides: Sequence[str], run_dir: Path) -> str:
-    """The command that goes on with a run.
+    """The command that goes on with a run, to be pasted into a shell.
 
     Args:
-        overrides: those that the run was started with.
+        overrides: what the run was started with, but for its folder.
         run_dir: the run's folder.
     """
-    kept = [text for text in overrides if not text.startswith(("ckpt_path=", "hydra."))]
-    return shlex.join(["polystyle-train", *kept, f"hydra.run.dir={run_dir}", "ckpt_path=last"])
+    kept = [text for text in overrides if not text.lstrip("+").startswith("ckpt_path=")]
+    folder = path_override("hydra.run.dir", run_dir)
+    return shlex.join(["polystyle-train", *kept, folder, "ckpt_path=last"])
 
 
 def what_stands(run_dir: Path, overrides: Sequence[str]) -> str:
@@ -73,9 +76,9 @@ def made(run_dir: Path, styles: Sequence[str]) -> str:
     # A run without pictures does not paint.
     if pictures and (run_dir / MODEL_NAME).exists():
         options = [option for name in styles for option in ("--style", name)]
-        command = ["polystyle-stylize", "PHOTO", "--model", str(run_dir), *options]
+        command = ["polystyle-stylize", "PHOTO", "--model", typed_path(run_dir), *options]
         lines.append(f"Paint:  {shlex.join([*command, '--output', 'painted/'])}")
     elif (run_dir / MODEL_NAME).exists():
         lines.append(f"Model:  {run_dir / MODEL_NAME}")
-    lines.append(f"Curves: tensorboard --logdir {shlex.quote(str(run_dir))}")
+    lines.append(f"Curves: tensorboard --logdir {shell_path(run_dir)}")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from polystyle.training.messages import (
     what_stands,
 )
 from polystyle.training.module import MultiStyleModule
-from polystyle.training.run_folder import bytes_to_write, check_room
+from polystyle.training.run_folder import bytes_to_write, check_room, remove_leftovers
 from polystyle.training.run_record import write_record
 from polystyle.training.slurm import REQUEUE_SIGNAL, requeue
 
@@ -47,7 +47,7 @@ class Run:
         configuration: plain values, interpolations as they were written.
         configuration_files: the same for people, YAML by file name.
         resolved_yaml: the configuration, interpolations resolved, for TensorBoard.
-        overrides: what was typed.
+        overrides: what was typed, but for where the run is written: flags of configurations, too.
     """
 
     folder: Path
@@ -122,6 +122,8 @@ def old_styles(run: Run) -> str:
 
 def complete(run: Run) -> None:
     """A run that is at its last step already: write the model file, if a kill prevented that."""
+    if run.trainer.is_global_zero and not run.trainer.fast_dev_run:
+        remove_leftovers(run.folder)
     if model_file := run.callbacks.get("model_file"):
         run.data.setup()
         run.module.load_state_dict(run.checkpoint[1]["state_dict"])
@@ -141,6 +143,7 @@ def begin(run: Run) -> None:
         log.warning(f"Going on although {'; '.join(run.changes)}")
     trainer = run.trainer
     if trainer.is_global_zero and not trainer.fast_dev_run:
+        remove_leftovers(run.folder)
         fingerprint = run.data.fingerprint()
         write_record(run.folder, run.configuration, fingerprint, run.start_step, run.changes)
         write_configuration(run)

@@ -14,8 +14,7 @@ from polystyle.files.atomic_file import remove_unfinished
 
 @contextmanager
 def claimed(run_dir: Path) -> Iterator[None]:
-    """The folder for this process alone; it is made if need be, and what a run that was killed had
-    begun to write is removed.
+    """Locks the folder for this process; makes it if it is missing.
 
     Raises:
         BlockingIOError: another run is at work there.
@@ -32,8 +31,14 @@ def claimed(run_dir: Path) -> Iterator[None]:
             "hydra.run.dir"
         ) from error
     with lock:
-        remove_unfinished(run_dir)
         yield
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Removes what killed runs had begun to write, from the run's folder and the folders that a
+    run makes in it. Anything else in there may be somebody's: `hydra.run.dir` names any folder."""
+    for folder in (run_dir, *(run_dir / name for name in (".hydra", "checkpoints", "stylized"))):
+        remove_unfinished(folder)
 
 
 def check_room(run_dir: Path, num_bytes: int) -> None:

@@ -145,7 +145,7 @@ def contents(folder: Path) -> set[Path]:
 
 def import_all() -> None:
     """Import what the commands import, so that their forks need not."""
-    for command in ("stylize", "styles", "evaluate", "export", "train"):
+    for command in ("stylize", "styles", "evaluate", "export", "train", "prepare"):
         import_module(f"polystyle.{command}")
     for module in ("callbacks", "checkpoints", "first_step", "module"):
         import_module(f"polystyle.training.{module}")
