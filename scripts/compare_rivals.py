@@ -156,6 +156,7 @@ def compare(content_dir: Path, style_dir: Path, num_photos: int, output: Path) -
         scores, pictures = paint_and_score(networks, loss, data.val_photos, list(data.paintings))
 
     print(f"\n{len(data.val_photos)} photos of {content_dir}, painted in the styles of {style_dir}")
+    print(f"Style loss in the table: of paintings at {STYLE_SIZES[0]} pixels")
     print(f"\n{table(scores)}\n", *summarise(scores), "", *describe(networks), sep="\n")
     sheet_path, json_path = output / "sheet.jpg", output / "rivals.json"
     make_sheet(data.val_photos, data.paintings, pictures).save(sheet_path, quality=92)
@@ -233,8 +234,9 @@ def train_row(name: str, painting: Path, content_dir: Path, folder: Path) -> Pat
 
 
 def override(key: str, path: Path) -> str:
-    """A path as an override of Hydra's, quoted: it may contain any character."""
-    return f"{key}={json.dumps(str(path), ensure_ascii=False)}"
+    """A path as an override of Hydra's, quoted: it may contain spaces, commas or quotes."""
+    escaped = str(path).replace("'", r"\'")
+    return f"{key}='{escaped}'"
 
 
 def last_line(text: str) -> str:
@@ -473,7 +475,7 @@ def summarise(scores: Scores) -> list[str]:
         if not shared:
             continue
         count = f"{len(shared)} painting{'s' * (len(shared) != 1)}"
-        lines.append(f"{ours} against {rival}, {count} (style loss at {STYLE_SIZES} pixels):")
+        lines.append(f"{ours} against {rival}, {count}:")
         lines += [f"  {compare_loss(shared, ours, rival, loss)}" for loss in LOSSES]
     return lines
 
