@@ -186,6 +186,7 @@ def find_networks(data: StyleTransferData, content_dir: Path, folder: Path) -> l
         shipped_file = model_path(Path(PRETRAINED))
         networks.append(polystyle_network(SHIPPED, dict.fromkeys(own, shipped_file)))
     if new:
+        print(f"Training rows, minutes each: {', '.join(new)}", flush=True)
         model_files = {}
         for name in tqdm(new, desc="Training rows", unit="row", disable=None):
             (run_folder := folder / str(len(model_files))).mkdir()
