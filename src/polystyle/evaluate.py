@@ -4,12 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
-=======
 from polystyle.files.path_text import path_argument
->>>>>>> m-h5
 
 DESCRIPTION = """Evaluate a network, style by style, on photos that training held out: content loss,
 style loss, and the share that it has closed of the gap between the untouched photo (0 %) and
@@ -25,14 +22,10 @@ examples:
 
 def main() -> None:
     """Runs the command. Exit status 0; 1 after an error, 130 after Ctrl-C."""
-<<<<<<< HEAD
     tolerate_lost_console()
     exit_on_signals()
-    args = make_parser().parse_args()
-=======
     # Intermixed: flags may stand between the two networks.
     args = make_parser().parse_intermixed_args()
->>>>>>> m-h5
     try:
         # The only import of torch, here so that --help answers at once.
         from polystyle.evaluation.evaluate import evaluate

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from polystyle import __version__
 from polystyle.files.atomic_file import atomic_write
-<<<<<<< HEAD
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder, made_folder
-from polystyle.files.terminal_text import counted
-=======
 from polystyle.files.path_text import path_argument
->>>>>>> m-h5
+from polystyle.files.terminal_text import counted
 from polystyle.networks.onnx_usage import USAGE
 
 DESCRIPTION = f"""\

@@ -7,13 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
-=======
 from polystyle.files.path_text import path_argument
 from polystyle.training.command_line import path_override
->>>>>>> m-h5
 
 DESCRIPTION = "Store a folder of photos as small JPEGs in a few tar files, which load faster."
 EPILOG = """A training crop is a quarter to all of a photo, enlarged where it has fewer pixels than
@@ -47,11 +44,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-<<<<<<< HEAD
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("photos", type=Path, help="folder of photos, with its subfolders")
-=======
->>>>>>> m-h5
     parser.add_argument(
         "photos", type=path_argument, metavar="PHOTOS", help="folder of photos, with its subfolders"
     )

@@ -5,12 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
-=======
 from polystyle.files.path_text import path_argument
->>>>>>> m-h5
 
 DESCRIPTION = """The styles of a trained network: list, share, add, remove, rename and reorder them.
 
@@ -35,13 +32,9 @@ NETWORK = "folder of a run, or a model.safetensors"
 
 def main() -> None:
     """Runs the command. Exit status 0, or 1 if it was refused."""
-<<<<<<< HEAD
     tolerate_lost_console()
     exit_on_signals()
-    arguments = vars(make_parser().parse_args())
-=======
     arguments = vars(parse(sys.argv[1:]))
->>>>>>> m-h5
     # The only import of torch, here so that --help answers at once.
     from polystyle.networks import style_commands
 

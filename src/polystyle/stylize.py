@@ -5,12 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import exit_on_signals, tolerate_lost_console
-=======
 from polystyle.files.path_text import path_argument, path_pattern
->>>>>>> m-h5
 from polystyle.files.terminal_text import sanitized
 
 DESCRIPTION = "Paint photos in the styles of a trained network, each at its own size."

@@ -13,13 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-<<<<<<< HEAD
 from polystyle import __version__
 from polystyle.files.console import tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder
-=======
 from polystyle.training.command_line import for_hydra
->>>>>>> m-h5
 from polystyle.training.config_check import explain
 from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
 from polystyle.training.unused_folder import remove_unused_folders

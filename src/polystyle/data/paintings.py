@@ -29,8 +29,8 @@ def find_paintings(folder: Path) -> dict[str, list[Path]]:
 
     Raises:
         FileNotFoundError: the folder is missing.
-        ValueError: the folder or a subfolder has no picture, two styles have the same name, or would
-            have in the names of files, or a name can't be a style's.
+        ValueError: the folder or a subfolder has no picture, two styles have the same name, or
+            would have in the names of files, or a name can't be a style's.
     """
     subfolders = [
         path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")

@@ -1,23 +1,14 @@
 """The subcommands of polystyle-styles: each reads files, writes files, and returns the lines that
 tell the user what was done. Errors name the command's flags."""
 
-<<<<<<< HEAD
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polystyle.files.new_folder import check_can_be_folder
 from polystyle.files.path_kind import NETWORK_OR_PACK, Kind, kind_of_path
-from polystyle.files.terminal_text import counted, sanitized
-=======
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 from polystyle.files.path_text import shell_path
-from polystyle.files.terminal_text import sanitized
->>>>>>> m-h5
+from polystyle.files.terminal_text import counted, sanitized
 from polystyle.networks.model_file import (
     PRETRAINED,
     Model,
@@ -182,13 +173,8 @@ def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[s
     check_free(path, overwrite)
     save_model(path, model)
     return [
-<<<<<<< HEAD
         f"{done}: {path} has {counted(len(model.style_names), 'style')}",
-        f"Look:  polystyle-styles list {quote(path)}",
-=======
-        f"{done}: {path} has {count_styles(model.style_names)}",
         f"Look:  polystyle-styles list {shell_path(path)}",
->>>>>>> m-h5
         paint_command(path),
     ]
 
@@ -217,13 +203,4 @@ def merge_command(path: Path) -> str:
 
 def size(path: Path) -> str:
     """The size of a model file or style pack in KB (1,000 bytes)."""
-<<<<<<< HEAD
     return f"{model_path(path, NETWORK_OR_PACK).stat().st_size / 1000:,.1f} KB"
-
-
-def quote(path: Path) -> str:
-    """A path for a shell."""
-    return shlex.quote(str(path))
-=======
-    return f"{model_path(path).stat().st_size / 1000:,.1f} KB"
->>>>>>> m-h5

@@ -4,14 +4,9 @@ import glob
 from pathlib import Path
 
 from polystyle.data.images import list_images
-<<<<<<< HEAD
 from polystyle.files.path_kind import PICTURE, Kind, check_kind, kind_of_path
 
 NETWORK_FILES = {Kind.MODEL, Kind.RUN, Kind.PACK, Kind.CHECKPOINT, Kind.ONNX}
-=======
-from polystyle.files.path_text import shell_path
-from polystyle.networks.model_file import MODEL_NAME
->>>>>>> m-h5
 
 
 def find_sources(photos: list[str]) -> list[Path]:
@@ -28,16 +23,9 @@ def find_sources(photos: list[str]) -> list[Path]:
     sources: list[Path] = []
     for photo in photos:
         path = Path(photo)
-<<<<<<< HEAD
         # Any other file that is no picture is reported at the end, and the photos are painted.
         if kind_of_path(path) in NETWORK_FILES:
             check_kind(path, PICTURE)
-=======
-        if is_network(path):
-            raise ValueError(
-                f"{path} is a network, not a photo: name it with --model {shell_path(path)}"
-            )
->>>>>>> m-h5
         if path.is_dir():
             sources += list_images(path, deep=False)
         elif glob.has_magic(photo) and not path.exists():
