@@ -22,7 +22,8 @@ from torch import Tensor
 
 from polystyle.data.datamodule import StyleTransferData, init_worker
 from polystyle.data.draws import RandomCrop, StepSampler, is_held_out
-from polystyle.data.images import list_images, load_image, stored_box
+from polystyle.data.images import load_image, stored_box
+from polystyle.data.picture_folder import list_images
 from polystyle.data.samples import TrainingImages
 from polystyle.data.skipped_photos import SkippedPhotos
 

@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from polystyle.data import images
-from polystyle.data.images import list_images, load_image, load_resized, to_rgb
+from polystyle.data.images import load_image, load_resized, to_rgb
+from polystyle.data.picture_folder import list_images
 
 COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
@@ -285,5 +286,6 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"^there is no folder .*photo\.jpg$"):
         list_images(tmp_path / "photo.jpg", deep=False)
     (tmp_path / "photo.jpg").unlink()
-    with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):
+    reason = f"^there is no picture in .*{tmp_path.name}: it has 1 .txt$"
+    with pytest.raises(ValueError, match=reason):
         list_images(tmp_path, deep=False)

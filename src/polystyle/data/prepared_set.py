@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from polystyle.data.images import LEAST_SIDE, list_images
+from polystyle.data.images import LEAST_SIDE
+from polystyle.data.picture_folder import list_images
 
 INDEX = "prepared.json"
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels

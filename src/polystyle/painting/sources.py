@@ -4,7 +4,7 @@ import glob
 import shlex
 from pathlib import Path
 
-from polystyle.data.images import list_images
+from polystyle.data.picture_folder import list_images
 from polystyle.networks.model_file import MODEL_NAME
 
 
