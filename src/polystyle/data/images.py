@@ -105,7 +105,7 @@ def formats() -> tuple[str, ...]:
 @cache
 def suffixes() -> frozenset[str]:
     """The extensions of the formats that are read, in lower case, with their dots."""
-    readable = formats()
+    readable = (*formats(), "MPO")  # which Pillow opens as a JPEG
     extensions = Image.registered_extensions().items()
     return frozenset(suffix for suffix, name in extensions if name in readable)
 
