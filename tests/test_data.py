@@ -22,8 +22,9 @@ from torch import Tensor
 
 from polystyle.data.datamodule import StyleTransferData, init_worker
 from polystyle.data.draws import RandomCrop, StepSampler, is_held_out
-from polystyle.data.images import list_images, load_image, stored_box
+from polystyle.data.images import load_image, stored_box
 from polystyle.data.paintings import mosaic
+from polystyle.data.picture_folder import list_images
 from polystyle.data.samples import TrainingImages
 from polystyle.data.skipped_photos import SkippedPhotos
 
@@ -798,6 +799,56 @@ def test_the_summary_counts_styles_and_photos(photos: Path, paintings: Path) -> 
     ]
     data = StyleTransferData(str(photos), None, image_size=32, identity_style=True)
     assert data.summary()[0] == "1 style: photo"
+
+
+def test_the_summary_names_what_the_folders_hold_and_is_not_read(
+    photos: Path, paintings: Path
+) -> None:
+    others = ["IMG_1.HEIC", "far/IMG_2.heic", "far/clip.MP4", "a.cr2", "b.eps", "notes.txt"]
+    touch(photos, *others, ".hidden.heic", ".thumbnails/a.heic")
+    (photos / "link").symlink_to(paintings)
+    touch(paintings, "scan.jxl")
+    _, _, of_photos, of_paintings = make_data(photos, paintings).summary()
+    assert of_photos.startswith(f"Not read in {photos}: 2 .heic")
+    convert = "(convert them to JPEG or PNG)"
+    for kind in (f"1 .cr2 {convert}", f"1 .eps {convert}", "1 .mp4 (videos)", "1 .txt"):
+        assert kind in of_photos
+    assert "1 link to a folder" in of_photos
+    assert "subfolder" not in of_photos  # subfolders are looked into
+    assert of_paintings == f"Not read in {paintings}: 1 .jxl {convert}"
+
+
+def test_many_kinds_of_files_are_told_in_one_line(photos: Path, paintings: Path) -> None:
+    touch(photos, *(f"a.x{number}" for number in range(20)), "b.x7")
+    line = make_data(photos, paintings).summary()[2]
+    assert line.startswith(f"Not read in {photos}: 2 .x7, ")
+    assert line.endswith(", 12 others")
+
+
+def test_photos_smaller_than_the_crops_and_animations_are_counted_once(
+    photos: Path, paintings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [noise((64, 64), number) for number in range(3)]
+    frames[0].save(photos / "clip.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(photos / "pages.tif", save_all=True, append_images=frames[1:])
+    frames[0].save(photos / "depth.mpo", save_all=True, append_images=frames[1:])
+    frames[0].save(paintings / "moving.webp", save_all=True, append_images=frames[1:])
+    # The shorter sides of the ten photos are 40, 41, 42, 43, 44, 45, 44, 43, 42 and 41.
+    data = make_data(photos, paintings, image_size=43)
+    data.prepare_data()
+    data.setup()
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        "5 of 13 photos are smaller than data.image_size=43 pixels: their crops are enlarged, and "
+        "less sharp",
+        "2 of 13 photos are animations or have pages: only the first picture of each is used",
+        f"1 painting, {paintings / 'moving.webp'} for example: only the first picture of an "
+        "animation or of pages is used",
+    ]
+    caplog.clear()
+    data = make_data(photos, paintings, image_size=16)
+    data.prepare_data()
+    assert "smaller" not in caplog.text
 
 
 def test_settings_are_those_of_the_model_files_header(photos: Path, paintings: Path) -> None:

@@ -1,6 +1,8 @@
 """Reading pictures, whole or in part, and listing folders of them."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from polystyle.data import images
-from polystyle.data.images import list_images, load_image, load_resized, to_rgb
+from polystyle.data.images import load_image, load_resized, to_rgb, upright
+from polystyle.data.picture_folder import list_images
 
 COLOUR = (200, 100, 50)
 WHITE = (255, 255, 255)
@@ -285,5 +288,43 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"photo\.jpg is an empty file, not a folder of pictures"):
         list_images(tmp_path / "photo.jpg", deep=False)
     (tmp_path / "photo.jpg").unlink()
-    with pytest.raises(ValueError, match=f"^there is no picture in .*{tmp_path.name}$"):
+    reason = f"^there is no picture in .*{tmp_path.name}: it has 1 .txt$"
+    with pytest.raises(ValueError, match=reason):
         list_images(tmp_path, deep=False)
+
+
+HEIF_READER = """
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+def register_heif_opener():
+    Image.register_open("HEIF", PngImageFile)
+    Image.register_extensions("HEIF", [".heic"])
+"""
+
+
+def test_heic_is_read_where_its_reader_is_installed(tmp_path: Path) -> None:
+    """With a stand-in for pillow-heif that takes HEIC for PNG."""
+    (tmp_path / "photos").mkdir()
+    plain("RGB", COLOUR).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "a.png").rename(tmp_path / "photos" / "a.HEIC")
+    program = (
+        "from pathlib import Path\n"
+        "from polystyle.data.images import formats, load_image\n"
+        "from polystyle.data.picture_folder import list_images, unread_line\n"
+        "(photo,) = list_images(Path('photos'), deep=True)\n"
+        "print('HEIF' in formats(), load_image(photo).size, unread_line(Path('photos'), True))"
+    )
+    (tmp_path / "pillow_heif.py").write_text(HEIF_READER)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.stdout == "True (24, 16) None\n", result.stderr
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_a_turned_picture_has_no_orientation_left(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(encoded(plain("RGB", COLOUR), kind, exif=exif(6)))
+    turned = load_image(tmp_path / "photo", as_rgb=False)
+    assert turned.size == (16, 24)
+    assert upright(turned).size == (16, 24)
+    assert turned.getexif()[0x010E] == "a description"

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from profiles import PROPHOTO, gamma, rgb_profile
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
@@ -116,6 +117,27 @@ def test_five_lines_are_all_it_takes(tmp_path: Path) -> None:
     written = [load_image(tmp_path / f"{name}.png") for name in ("photo", "wave", "blend", "half")]
     assert {picture.size for picture in written} == {(64, 48)}
     assert len({picture.tobytes() for picture in written}) == 4
+
+
+def test_photos_and_masks_are_turned_upright_and_their_profiles_are_applied(
+    painter: Painter, tmp_path: Path
+) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    wide = rgb_profile(PROPHOTO, gamma(1.8))
+    to_pil_image(make_photo()).save(tmp_path / "photo.png", exif=tags, icc_profile=wide)
+    grey(left_half()).save(tmp_path / "mask.png", exif=tags)
+    read = load_image(tmp_path / "photo.png")
+    assert read.size == (48, 64)
+    mask = load_image(tmp_path / "mask.png")
+    expected = painter(read, "wave", masks=[(mask, "candy")])
+    with Image.open(tmp_path / "photo.png") as photo, Image.open(tmp_path / "mask.png") as mask:
+        painted = painter(photo, "wave", masks=[(mask, "candy")])
+    assert painted.size == (48, 64)
+    assert painted.tobytes() == expected.tobytes()
+    # A photo that is upright already is turned no further.
+    stored = load_image(tmp_path / "photo.png", as_rgb=False)
+    assert painter(stored, "wave", masks=[(mask, "candy")]).tobytes() == expected.tobytes()
 
 
 def test_load_takes_text_device_and_precision(tmp_path: Path) -> None:

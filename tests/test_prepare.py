@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from drawing import touch
 from PIL import Image
 from torch import Tensor
 
@@ -76,6 +77,21 @@ def test_the_command_prints_what_it_made_and_how_to_train_on_it(photos: Path, ou
     assert skipped in result.stderr.splitlines()
     assert sorted(path.name for path in output.iterdir()) == ["photos-000000.tar", INDEX]
     assert not list(output.parent.glob("*.part"))
+
+
+def test_what_the_folder_holds_and_is_not_read_is_told(photos: Path, output: Path) -> None:
+    touch(photos, "IMG_1.HEIC", "clip.mov", "far/notes.txt")
+    frames = [picture(40, 40, seed) for seed in range(3)]
+    frames[0].save(photos / "clip.gif", save_all=True, append_images=frames[1:])
+    result = run(photos, "--output", output, "--size", 32)
+    assert result.returncode == 0
+    unread, moving = result.stderr.splitlines()
+    assert unread.startswith(f"Not read in {photos}: 1 .heic")
+    assert "1 .mov (videos), 1 .txt" in unread
+    assert moving == "Animations and pages of which only the first picture is used: 1"
+    assert "21 photos in" in result.stdout
+    # A prepared set's own files are no such files.
+    assert run(output, "--output", output.with_name("again")).stderr == ""
 
 
 def test_the_command_needs_no_torch(photos: Path, output: Path) -> None:

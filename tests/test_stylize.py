@@ -1,6 +1,8 @@
 """Painting photos with a trained network: the command, and what it does."""
 
+import io
 import shlex
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawing import noise, photo_like, plain, touch
+from make_damaged_images import encoded
 from PIL import Image, ImageCms
+from PIL.ExifTags import IFD, Base
+from profiles import PROPHOTO
+from test_color_profiles import WIDE, same_look
 from test_video import read_frames, read_sounds, write_clip
 
-from polystyle.data.images import load_image
+from polystyle.data.color_profiles import srgb_profile
+from polystyle.data.images import formats, load_image
 from polystyle.data.samples import to_float
 from polystyle.networks.model_file import PRETRAINED_FILE, Model, load_model, save_model
 from polystyle.networks.style_pack import extract_style, save_style_pack
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.painter import Painter
+from polystyle.painting.video import is_video
 from polystyle.stylize import main
 
 STYLE_NAMES = ["wave", "starry_night", "candy", "photo"]
@@ -335,20 +344,103 @@ def test_transparency_is_kept(extension: str, model: Path, tmp_path: Path) -> No
     assert abs(kept - np.asarray(alpha, dtype=int)).max() <= 1
 
 
-def test_the_colour_profile_is_kept_if_it_is_one_of_rgb(model: Path, tmp_path: Path) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+def save_like_its_twin(path: Path, **options: object) -> Path:
+    """A photo in a wide profile's encoding, which looks like ``twin.png`` beside it in sRGB."""
+    twin = photo_like(6, 6).resize((48, 48), Image.Resampling.BICUBIC)
+    twin.save(path.with_name("twin.png"))
+    same_look(twin, PROPHOTO, 1.8).save(path, icc_profile=WIDE, **options)
+    return path
+
+
+def test_a_photo_with_a_profile_is_painted_as_its_twin_in_srgb(model: Path, tmp_path: Path) -> None:
+    photo = save_like_its_twin(tmp_path / "photo.png")
+    untagged = tmp_path / "untagged.png"
+    with Image.open(photo) as image:
+        Image.fromarray(np.asarray(image)).save(untagged)
+    photos = (photo, tmp_path / "twin.png", untagged)
+    # Of strength 0, which is the photo.
+    options = ("--style", "wave", "--strength", "0", "--output", tmp_path / "painted")
+    assert stylize(model, *photos, *options) == 0
+    tagged, twin, other = (
+        pixels(tmp_path / "painted" / f"{path.stem}-wave-strength0.png") for path in photos
+    )
+    assert abs(tagged - twin).mean() < 1.5
+    assert abs(other - twin).mean() > 6
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_results_are_tagged_as_srgb_whatever_the_photo_says(
+    suffix: str, model: Path, tmp_path: Path
+) -> None:
     photos = [
-        make_photo(tmp_path / "srgb.jpg", 20, 20, icc_profile=profile),
-        make_photo(tmp_path / "odd.jpg", 20, 20, icc_profile=lab),
-        make_photo(tmp_path / "broken.jpg", 20, 20, icc_profile=b"no profile"),
+        make_photo(tmp_path / f"none{suffix}", 20, 20),
+        make_photo(tmp_path / f"wide{suffix}", 20, 20, icc_profile=WIDE),
+        make_photo(tmp_path / f"broken{suffix}", 20, 20, icc_profile=b"no profile"),
     ]
     assert stylize(model, *photos, "--style", "wave", "--output", tmp_path / "painted") == 0
-    kept = {}
-    for name in ("srgb", "odd", "broken"):
-        with Image.open(tmp_path / "painted" / f"{name}-wave.jpg") as image:
-            kept[name] = image.info.get("icc_profile")
-    assert kept == {"srgb": profile, "odd": None, "broken": None}
+    for photo in photos:
+        with Image.open(tmp_path / "painted" / f"{photo.stem}-wave{suffix}") as image:
+            tag = image.info["icc_profile"]
+            assert tag == srgb_profile()
+            assert len(tag) < 1000
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(tag))
+            assert "sRGB" in ImageCms.getProfileDescription(profile)
+
+
+def photo_tags() -> Image.Exif:
+    tags = Image.Exif()
+    tags[Base.Orientation] = 6
+    tags[Base.Copyright] = "(c) Berthe Morisot"
+    tags[Base.Make] = "Camera & Sons"
+    tags[IFD.Exif] = {Base.DateTimeOriginal: "2024:05:06 07:08:09", Base.ColorSpace: 65535}
+    tags[IFD.GPSInfo] = {1: "N", 2: (48.0, 51.0, 30.0)}
+    return tags
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_and_dpi_travel_to_the_painting_without_orientation(
+    suffix: str, model: Path, tmp_path: Path
+) -> None:
+    photo = make_photo(
+        tmp_path / f"photo{suffix}", 30, 20, exif=photo_tags().tobytes(), dpi=(300, 300)
+    )
+    options = ("--style", "wave", "--style", "candy", "--output", tmp_path / "painted")
+    assert stylize(model, photo, *options) == 0
+    for style in ("wave", "candy"):
+        with Image.open(tmp_path / "painted" / f"photo-{style}{suffix}") as image:
+            assert image.size == (20, 30)
+            tags = image.getexif()
+            assert Base.Orientation not in tags
+            assert tags[Base.Copyright] == "(c) Berthe Morisot"
+            assert tags[Base.Make] == "Camera & Sons"
+            exposure = tags.get_ifd(IFD.Exif)
+            assert exposure[Base.DateTimeOriginal] == "2024:05:06 07:08:09"
+            assert exposure[Base.ColorSpace] == 1
+            assert tags.get_ifd(IFD.GPSInfo)[2] == (48.0, 51.0, 30.0)
+            if suffix != ".webp":  # which has no place for it
+                assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_an_embedded_thumbnail_and_damaged_metadata_stay_behind(
+    model: Path, tmp_path: Path
+) -> None:
+    thumbnail = encoded(Image.new("RGB", (16, 16), "red"), "JPEG")
+    ifd1 = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
+    ifd0 = struct.pack("<HHHIII", 1, 0x0112, 3, 1, 6, 26)
+    tags = b"Exif\0\0II*\0\x08\0\0\0" + ifd0 + ifd1 + thumbnail
+    with_thumbnail = make_photo(tmp_path / "a.jpg", 30, 20, exif=tags)
+    assert thumbnail in with_thumbnail.read_bytes()
+    damaged = make_photo(tmp_path / "b.jpg", 30, 20, exif=b"Exif\0\0II*\0\xff\xff\0\0")
+    odd_dpi = make_photo(tmp_path / "c.bmp", 30, 20, dpi=(1e7, 0))
+    photos = (with_thumbnail, damaged, odd_dpi)
+    options = ("--style", "wave", "--format", "jpg", "--output", tmp_path / "painted")
+    assert stylize(model, *photos, *options) == 0
+    assert painted(tmp_path / "painted") == {
+        "a-wave.jpg": (20, 30),
+        "b-wave.jpg": (30, 20),
+        "c-wave.jpg": (30, 20),
+    }
+    assert thumbnail not in (tmp_path / "painted" / "a-wave.jpg").read_bytes()
 
 
 def test_folders_and_patterns_are_looked_into(model: Path, tmp_path: Path) -> None:
@@ -374,14 +466,15 @@ def test_photos_that_cannot_be_painted_are_reported(
         tmp_path / "missing.png",
         make_photo(tmp_path / "tiny.png", 15, 40),
         make_photo(tmp_path / "good.png", 16, 16),
-        make_photo(tmp_path / "odd.fli.png", 16, 16).rename(tmp_path / "odd.fli"),
+        make_photo(tmp_path / "cut.png", 17, 17),
     ]
+    photos[3].write_bytes(photos[3].read_bytes()[:200])
     output = tmp_path / "painted"
     options = ("--style", "wave", "--scale", "native", "--output", output)
     assert stylize(model, *photos, *options) == 1
     complaints = capsys.readouterr().err.strip().splitlines()
     assert len(complaints) == 3
-    for name in ("missing.png", "tiny.png", "odd.fli"):
+    for name in ("missing.png", "tiny.png", "cut.png"):
         assert sum(str(tmp_path / name) in complaint for complaint in complaints) == 1
     assert painted(output) == {"good-wave-native.png": (16, 16)}
 
@@ -458,6 +551,278 @@ def test_no_folder_is_left_if_nothing_was_painted(model: Path, tmp_path: Path) -
     output = tmp_path / "painted"
     assert stylize(model, tmp_path / "photo.png", "--style", "all", "--output", output) == 1
     assert not output.exists()
+
+
+# ---- Photos that are not what they are called --------------------------------------------------
+
+
+def test_the_result_has_a_format_that_can_hold_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clear = plain("RGBA", (200, 100, 50, 128))
+    flic = struct.pack("<IHHHHHH", 128 + 16, 0xAF11, 1, 24, 16, 8, 0) + bytes(112)
+    flic += struct.pack("<IHH8x", 16, 0xF1FA, 0)
+    files = {
+        # An alpha channel, which no JPEG and no BMP has.
+        "alpha.jpg": (encoded(clear, "PNG"), "alpha-wave.png"),
+        "alpha.bmp": (encoded(clear, "PNG"), "alpha-wave.png"),
+        "clear.webp": (encoded(clear, "WEBP"), "clear-wave.webp"),
+        # Another format than the name says.
+        "opaque.jpg": (encoded(noise((24, 16), 1), "PNG"), "opaque-wave.jpg"),
+        "UPPER.JPG": (encoded(noise((24, 16), 1), "JPEG"), "UPPER-wave.JPG"),
+        # No extension, or none of a picture.
+        "jpeg": (encoded(noise((24, 16), 1), "JPEG"), "jpeg-wave.jpg"),
+        "png": (encoded(noise((24, 16), 1), "PNG"), "png-wave.png"),
+        "scan 2024.05": (encoded(noise((24, 16), 1), "WEBP"), "scan 2024.05-wave.webp"),
+        "depth.mpo": (encoded(noise((24, 16), 1), "MPO"), "depth-wave.jpg"),
+        # Formats that Pillow doesn't write, or writes as icons.
+        "clip.fli": (flic, "clip-wave.png"),
+        "icon.ico": (encoded(noise((24, 16), 1), "ICO", sizes=[(24, 16)]), "icon-wave.png"),
+        "old.xbm": (encoded(plain("1", 1), "XBM"), "old-wave.png"),
+    }
+    names = set()
+    for name, (content, result) in files.items():
+        (tmp_path / name).write_bytes(content)
+        output = tmp_path / "painted" / name
+        assert stylize(model, tmp_path / name, "--style", "wave", "--output", output) == 0, name
+        assert painted(output) == {result: (24, 16)}, name
+        names.add(name)
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_painted_that_cannot_be_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("painted before the format was known")
+
+    photo = tmp_path / "wide.png"
+    Image.new("RGB", (16400, 16)).save(photo)
+    monkeypatch.setattr("polystyle.painting.painter.Painter.__call__", fail)
+    options = ("--style", "wave", "--output", tmp_path / "painted")
+    assert stylize(model, photo, *options, "--format", "webp") == 1
+
+
+def test_format_and_quality_are_those_asked_for(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = make_photo(tmp_path / "photo.png", 60, 60)
+    sizes = {}
+    for quality in ("30", "90"):
+        for kind in ("jpg", ".WEBP"):
+            output = tmp_path / quality
+            options = ("--format", kind, "--quality", quality, "--output", output)
+            assert stylize(model, photo, "--style", "wave", *options) == 0
+        assert painted(output) == {"photo-wave.jpg": (60, 60), "photo-wave.webp": (60, 60)}
+        sizes[quality] = {path.name: path.stat().st_size for path in output.iterdir()}
+    assert all(sizes["30"][name] < 0.7 * size for name, size in sizes["90"].items())
+    assert capsys.readouterr().err == ""
+
+    clear = tmp_path / "clear.png"
+    plain("RGBA", (200, 100, 50, 0)).save(clear)
+    options = ("--format", "jpg", "--output", tmp_path / "flat")
+    assert stylize(model, clear, "--style", "wave", *options) == 0
+    assert pixels(tmp_path / "flat" / "clear-wave.jpg").min() >= 253
+    message = f"polystyle-stylize: {clear}: its transparent areas are white: a .jpg holds no"
+    assert message in capsys.readouterr().err
+
+
+def test_photos_whose_results_have_one_name_do_not_replace_each_other(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [make_photo(tmp_path / f"photo.{kind}", 20, 20) for kind in ("png", "webp", "bmp")]
+    options = ("--style", "wave", "--format", "jpg", "--overwrite")
+    assert stylize(model, *photos, *options, "--output", tmp_path / "painted") == 1
+    failures = capsys.readouterr().err.splitlines()
+    assert len(failures) == 2
+    assert all("painted from another photo of the same name" in line for line in failures)
+
+
+def test_the_same_photo_is_painted_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_photo(tmp_path / "photos" / "photo.png", 20, 20)
+    monkeypatch.chdir(tmp_path)
+    spellings = ("photos/photo.png", "photos", photo, "photos/../photos/photo.png", "photos/*.png")
+    output = tmp_path / "painted"
+    assert stylize(model, *spellings, "--style", "wave", "--output", output) == 0
+    assert painted(output) == {"photo-wave.png": (20, 20)}
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "日"])
+def test_long_names_are_shortened_and_stay_different(
+    letter: str, model: Path, tmp_path: Path
+) -> None:
+    longest = letter * (250 // len(letter.encode()))
+    photos = [make_photo(tmp_path / f"{longest[:-1]}{end}.png", 20, 20) for end in "xy"]
+    output = tmp_path / "painted"
+    options = ("--style", "wave", "--style", "candy", "--keep-colors", "--output", output)
+    assert stylize(model, *photos, *options) == 0
+    names = set(painted(output))
+    assert len(names) == 4
+    assert {name[-16:] for name in names} == {"-wave-colors.png", "candy-colors.png"}
+    assert all(name.startswith(letter * 50) for name in names)
+    # The same photo has the same name again.
+    assert stylize(model, *photos, *options, "--overwrite") == 0
+    assert set(painted(output)) == names
+
+
+def test_what_a_folder_holds_and_is_not_painted_is_told_in_one_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photo(tmp_path / "photos" / "photo.png", 20, 20)
+    others = ["IMG_1.HEIC", "IMG_2.heic", "a.CR3", "b.jxl", "c.mov", "d.txt", "noext", ".hidden"]
+    touch(tmp_path / "photos", *others, "trip/photo.png", "trip/more/photo.png")
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "photos" / "trip")
+    options = ("--style", "wave", "--output", tmp_path / "painted")
+    assert stylize(model, tmp_path / "photos", *options) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"polystyle-stylize: Not read in {tmp_path / 'photos'}: 2 .heic")
+    if "HEIF" not in formats():
+        assert "2 .heic (to read them: pip install 'polystyle[heif]')" in line
+    convert = "(convert them to JPEG or PNG)"
+    for kind in (f"1 .cr3 {convert}", f"1 .jxl {convert}", "1 .mov (videos)", "1 .txt"):
+        assert kind in line
+    for kind in ("1 without an extension", "1 subfolder", "1 link to a folder"):
+        assert kind in line
+
+    pattern = tmp_path / "photos" / "*o*"  # photo.png, c.mov, noext and trip are left
+    (tmp_path / "photos" / "c.mov").unlink()
+    (tmp_path / "photos" / "noext").unlink()
+    (tmp_path / "photos" / "trip").rename(tmp_path / "photos" / "tour")
+    assert stylize(model, pattern, *options, "--overwrite") == 0
+    assert "1 folder" in capsys.readouterr().err
+
+
+def test_a_folder_with_nothing_to_read_says_what_it_holds(model: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "photos", "IMG_1.HEIC", "clip.mp4")
+    message = one_line_of(model, tmp_path / "photos", "--style", "wave")
+    assert "there is no picture in" in message
+    assert "1 .mp4 (videos)" in message
+
+
+def test_a_raw_file_is_refused_instead_of_its_preview(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = make_photo(tmp_path / "photo.tif", 20, 20).rename(tmp_path / "photo.NEF")
+    heic = tmp_path / "photo.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert stylize(model, raw, heic, "--style", "wave", "--output", tmp_path / "painted") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "camera's raw file: convert it" in first
+    if "HEIF" not in formats():
+        assert "HEIC needs the package pillow-heif: pip install 'polystyle[heif]'" in second
+
+
+# ---- Animations and videos ---------------------------------------------------------------------
+
+
+def write_animation(path: Path, mode: str = "RGB", **options: object) -> Path:
+    frames = [photo_like(8, 6, seed).resize((48, 36)).convert(mode) for seed in range(4)]
+    if mode == "RGBA":
+        for number, frame in enumerate(frames):
+            alpha = np.zeros((36, 48), dtype=np.uint8)
+            alpha[:, number * 8 + 4 :] = 255
+            frame.putalpha(Image.fromarray(alpha))
+    first, *rest = frames
+    durations = [100, 200, 300, 40]
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=3, **options)
+    return path
+
+
+def read_animation(path: Path) -> tuple[list[Image.Image], list[float], int]:
+    """The frames in RGBA, their durations, and the repetitions."""
+    frames, durations = [], []
+    with Image.open(path) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            frames.append(image.convert("RGBA"))
+            durations.append(image.info["duration"])
+        return frames, durations, image.info["loop"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_animations_are_painted_frame_by_frame(
+    suffix: str, mode: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disposal = 2 if (suffix, mode) == (".gif", "RGBA") else 0
+    source = write_animation(tmp_path / f"clip{suffix}", mode, lossless=True, disposal=disposal)
+    output = tmp_path / "painted"
+    options = ("--style", "wave", "--smoothing", "0", "--output", output)
+    assert stylize(model, source, *options) == 0
+    assert capsys.readouterr().err == ""
+    frames, durations, loop = read_animation(output / f"clip-wave{suffix}")
+    originals, *timing = read_animation(source)
+    assert [durations, loop] == timing
+    for number, (frame, original) in enumerate(zip(frames, originals, strict=True)):
+        assert np.array_equal(frame.getchannel("A"), original.getchannel("A"))
+        original.save(tmp_path / f"{number}.png")
+        assert stylize(model, tmp_path / f"{number}.png", "--style", "wave", *options[2:]) == 0
+        alone = pixels(output / f"{number}-wave.png")
+        shown = np.asarray(original.getchannel("A")) > 0
+        difference = abs(np.asarray(frame.convert("RGB"), dtype=float) - alone)[shown]
+        assert difference.mean() < (12 if suffix == ".gif" else 8)  # a GIF has 256 colours
+
+
+def test_of_pages_and_where_no_animation_is_wanted_the_first_is_painted_and_said(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = write_animation(tmp_path / "pages.tif")
+    animation = write_animation(tmp_path / "clip.gif")
+    output = tmp_path / "painted"
+    assert stylize(model, pages, "--style", "wave", "--output", output) == 0
+    said = "only the first of its pictures is painted"
+    assert capsys.readouterr().err == f"polystyle-stylize: {pages}: {said}\n"
+    options = ("--style", "wave", "--format", "jpg", "--overwrite", "--output", output)
+    assert stylize(model, pages, animation, *options) == 0
+    assert f"2 files, {pages} for example: {said}" in capsys.readouterr().err
+    assert set(painted(output)) == {"pages-wave.tif", "pages-wave.jpg", "clip-wave.jpg"}
+    assert stylize(model, animation, "--sweep", "wave", "candy", "--output", output) == 0
+    assert said in capsys.readouterr().err
+    # The depth map of a phone's photo is no second picture.
+    depth = write_animation(tmp_path / "depth.mpo")
+    assert stylize(model, depth, "--style", "wave", "--output", output) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["clip.mpg", "clip.ts", "clip.flv", "clip", "clip.jpg"])
+def test_videos_are_known_by_their_content(name: str, model: Path, tmp_path: Path) -> None:
+    suffix = Path(name).suffix if name not in ("clip", "clip.jpg") else ".mp4"
+    kind = {".flv": "flv"}.get(suffix, "libx264")
+    clip = write_clip(tmp_path / f"written{suffix}", encoder=kind, sounds=()).rename(
+        tmp_path / name
+    )
+    output = tmp_path / "painted"
+    assert stylize(model, clip, "--style", "wave", "--output", output) == 0
+    assert [path.name for path in output.iterdir()] == ["clip-wave.mp4"]
+    assert len(read_frames(output / "clip-wave.mp4")) == 8
+
+
+def test_pictures_and_texts_are_no_videos(tmp_path: Path) -> None:
+    write_animation(tmp_path / "a.gif")
+    make_photo(tmp_path / "b.mp4.png", 20, 20).rename(tmp_path / "b.mp4")
+    (tmp_path / "c.txt").write_text("a text\n" * 200)
+    (tmp_path / "d.jpg").write_bytes(encoded(noise((24, 16), 0), "JPEG")[:300])
+    (tmp_path / "e.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    names = [path for path in sorted(tmp_path.iterdir()) if is_video(path)]
+    assert names == []
+    assert not is_video(tmp_path / "missing.mp4")
+    (tmp_path / "f.mp4").write_bytes(b"damaged")
+    assert is_video(tmp_path / "f.mp4")
+
+
+def test_a_videos_format_and_lost_transparency(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clear = [plain("RGBA", (200, 60, 30, 128), (48, 40))] * 3
+    clip = write_clip(tmp_path / "clip.mov", clear, sounds=(), encoder="qtrle", pix_fmt="argb")
+    options = ("--style", "wave", "--format", "mkv", "--output", tmp_path / "painted")
+    photo = make_photo(tmp_path / "photo.png", 20, 20)
+    assert stylize(model, clip, photo, *options) == 0
+    assert f"{clip}: its transparency is lost" in capsys.readouterr().err
+    names = {path.name for path in (tmp_path / "painted").iterdir()}
+    assert names == {"clip-wave.mkv", "photo-wave.png"}
 
 
 # ---- What is asked for ----------------------------------------------------------------------
@@ -609,6 +974,13 @@ def test_strength_without_identity_style_says_how_to_add_it(photo: Path, tmp_pat
         (["--sweep", "wave", "cady"], "did you mean candy?"),
         (["--sweep", "wave", "candy", "--steps", "1"], "--steps must be from 2 to 50"),
         (["--blend-grid", "wave"], "two to four styles"),
+        (["--style", "wave", "--format", "docx"], "--format must be jpg, png, webp"),
+        (["--style", "wave", "--format", "pdf"], "--format must be jpg, png, webp"),
+        (["--style", "wave", "--format", "ico"], "--format must be jpg, png, webp"),
+        (["--style", "wave", "--format", ""], "--format must be jpg, png, webp"),
+        (["--style", "wave", "--quality", "0"], "--quality must be from 1 to 100, not 0"),
+        (["--style", "wave", "--quality", "101"], "--quality must be from 1 to 100, not 101"),
+        (["--style", "wave", "--format", "png", "--quality", "80"], "--quality is for jpg"),
     ],
 )
 def test_invalid_flags_are_one_line(

@@ -145,6 +145,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder to write to (default: painted)",
     )
+    files.add_argument(
+        "--format",
+        metavar="NAME",
+        help="file format of the results: jpg, png, webp, tif, ... for photos, mp4, mov, mkv or "
+        "webm for videos (default: the photo's own, where it can hold the result)",
+    )
+    files.add_argument(
+        "--quality",
+        type=int,
+        metavar="Q",
+        help="quality of JPEG, WebP and AVIF files, from 1 to 100 (default 95)",
+    )
     files.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     files.add_argument(
         "--tile",

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,24 @@ from polystyle.data.draws import (
     permutation,
 )
 from polystyle.data.fingerprint import paintings_fingerprint, photos_fingerprint
-from polystyle.data.images import LEAST_SIDE, Openable, PictureError, silence_pillow
+from polystyle.data.images import (
+    LEAST_SIDE,
+    Openable,
+    PictureError,
+    has_more_frames,
+    silence_pillow,
+)
 from polystyle.data.paintings import find_paintings, load_paintings, thumbnails
-from polystyle.data.prepared_set import find_photos
-from polystyle.data.samples import TrainingImages, load_square, middle_square, to_float
+from polystyle.data.picture_folder import unread_line
+from polystyle.data.prepared_set import find_photos, is_prepared
+from polystyle.data.samples import (
+    TrainingImages,
+    TriedPhoto,
+    load_square,
+    middle_square,
+    to_float,
+    try_photo,
+)
 from polystyle.data.skipped_photos import SkippedPhotos, first_errors
 from polystyle.files.terminal_text import counted, sanitized
 from polystyle.style_names import IDENTITY_STYLE
@@ -133,6 +148,7 @@ class StyleTransferData(LightningDataModule):
         named_photos = find_photos(Path(content_dir))
         self.photos = list(named_photos.values())
         self.train_paths, self.val_paths = split_photos(named_photos, val_fraction)
+        self.style_folders = [Path(style_dir)] if style_dir else []
         self.style_paths = find_paintings(Path(style_dir)) if style_dir else {}
         self.conditions = sorted(self.style_paths) + [IDENTITY_STYLE] * identity_style
         if not self.conditions:
@@ -164,16 +180,21 @@ class StyleTransferData(LightningDataModule):
         return {"content": self.val_photos[photo], "style": index % len(self.conditions)}
 
     def summary(self) -> list[str]:
-        """The data in two lines of text, for the log."""
+        """The data in two lines of text, for the log, and a line for each folder that holds files
+        that are not read."""
         several = {name: paths for name, paths in self.style_paths.items() if len(paths) > 1}
         names = [
             f"{name} ({len(several[name])} paintings)" if name in several else name
             for name in self.conditions
         ]
+        photos = Path(self.content_dir)
+        folders = ([] if is_prepared(photos) else [photos]) + self.style_folders
+        unread = filter(None, (unread_line(folder, deep=True) for folder in folders))
         return [
             f"{counted(len(self.conditions), 'style')}: {', '.join(names)}",
             f"{counted(len(self.train_paths), 'photo')} to train on, "
             f"{len(self.val_paths)} held out; crops of {self.image_size} pixels",
+            *unread,
         ]
 
     def fingerprint(self) -> dict[str, Any]:
@@ -216,11 +237,22 @@ class StyleTransferData(LightningDataModule):
             for index, photo in enumerate(self.photos)
             if index in chosen or (listed and sanitized(photo) in listed)
         ]
-        errors = unusable(tried, self.image_size)
+        results = try_photos(tried, self.image_size)
+        errors = [result.error for result in results if result.error]
         for error in errors:
             self.skipped.add(error)
+        which = " that were tried" if len(tried) < len(self.photos) else ""
+        if small := sum(result.is_small for result in results):
+            log.warning(
+                f"{small} of {len(tried)} photos{which} are smaller than data.image_size="
+                f"{self.image_size} pixels: their crops are enlarged, and less sharp"
+            )
+        if moving := sum(result.has_more_frames for result in results):
+            log.warning(
+                f"{moving} of {len(tried)} photos{which} are animations or have pages: only the "
+                "first picture of each is used"
+            )
         if len(errors) > len(tried) / 2:
-            which = " that were tried" if len(tried) < len(self.photos) else ""
             raise ValueError(
                 f"{len(errors)} of {counted(len(tried), 'photo')}{which} in "
                 f"{self.content_dir} can't be used, more than half: {first_errors(errors)}"
@@ -237,6 +269,12 @@ class StyleTransferData(LightningDataModule):
         self.progressive_paintings = None
         if self.progressive_share and self.progressive_style_size != self.style_size:
             self.progressive_paintings = self.load_paintings(self.progressive_style_size)
+        paths = [path for paintings in self.style_paths.values() for path in paintings]
+        if moving := [path for path in paths if has_more_frames(path)]:
+            log.warning(
+                f"{counted(len(moving), 'painting')}, {moving[0]} for example: only the first "
+                "picture of an animation or of pages is used"
+            )
         self.val_photos = self.load_val_photos()
         self.training_images = TrainingImages(
             self.train_paths, len(self.conditions), self.image_size, self.seed, self.skipped
@@ -352,25 +390,18 @@ def split_photos(
     return photos, photos
 
 
-def unusable(photos: Sequence[Openable], size: int) -> list[PictureError]:
-    """Why photos can't be used, for those that can't."""
-
-    def error_of(photo: Openable) -> PictureError | None:
-        try:
-            load_square(photo, middle_square, size)
-        except PictureError as error:
-            return error
-
+def try_photos(photos: Sequence[Openable], size: int) -> list[TriedPhoto]:
+    """What decoding each photo showed, on all cores; see `try_photo`."""
     with ThreadPoolExecutor(usable_cores()) as pool:
-        errors = tqdm(
-            pool.map(error_of, photos),
+        results = tqdm(
+            pool.map(partial(try_photo, size=size), photos),
             "Trying photos",
             len(photos),
             unit="photo",
             disable=None,
             leave=False,
         )
-        return [error for error in errors if error]
+        return list(results)
 
 
 def usable_cores() -> int:

@@ -1,4 +1,4 @@
-"""Reading pictures: whole, or a part at the size that is needed. Imports no torch.
+"""Reading pictures in sRGB: whole, or a part at the size that is needed. Imports no torch.
 
 Pictures come from untrusted sources. Reading one takes at most 2.5 GB of memory, whatever the file
 claims: Pillow refuses more than 179 megapixels (twice `Image.MAX_IMAGE_PIXELS`) and keeps 4 bytes
@@ -10,23 +10,18 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 
-from polystyle.files.path_kind import (
-    PICTURE,
-    PICTURE_FOLDER,
-    Kind,
-    check_kind,
-    kind_of_path,
-    remedy,
-)
+from polystyle.data.color_profiles import srgb_conversion
+from polystyle.data.exif import painting_exif, valid_dpi
+from polystyle.files.path_kind import PICTURE, Kind, kind_of_path, remedy
 from polystyle.files.terminal_text import sanitized
 
 # What turns a picture upright, by its EXIF orientation. ImageOps.exif_transpose would also rewrite
@@ -42,9 +37,20 @@ TURNS = {
 }
 
 # Formats whose decoders need up to 25 bytes per pixel. They may have half as many pixels as others.
-HUNGRY = ("JPEG2000", "WEBP", "AVIF")
-# Files of this format are programs, which Pillow would run with Ghostscript.
-PROGRAM = "EPS"
+HUNGRY = ("JPEG2000", "WEBP", "AVIF", "HEIF")
+# Formats that are not read: Pillow would run the programs in EPS files with Ghostscript, and
+# recognizes MPEG videos without being able to decode them.
+NOT_READ = ("EPS", "MPEG")
+# Formats whose further frames are no pictures of their own: a phone's depth map, a layer.
+ONE_PICTURE = ("MPO", "PSD")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+HEIF_REMEDY = "pip install 'polystyle[heif]'"
+# A camera's raw files. Pillow takes many of them for TIFF, and reads a preview of 160 pixels.
+RAW_SUFFIXES = (
+    *(".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf"),
+    *(".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf"),
+    *(".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+)
 # The largest file, in bytes: some formats are read into memory as a whole.
 MOST_BYTES = 2**30
 # The least shorter side of a photo to train on, or of a painting, in pixels.
@@ -88,9 +94,21 @@ def silence_pillow() -> None:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """The formats that are read: all of Pillow's but the one that runs programs."""
+    """The formats that are read: Pillow's, and HEIF where the package pillow-heif is installed."""
     Image.init()
-    return tuple(name for name in Image.ID if name != PROGRAM)
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return tuple(name for name in Image.ID if name not in NOT_READ)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """The extensions of the formats that are read, in lower case, with their dots."""
+    readable = (*formats(), "MPO")  # which Pillow opens as a JPEG
+    extensions = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in extensions if name in readable)
 
 
 @contextmanager
@@ -113,7 +131,10 @@ def opened(photo: Openable) -> Iterator[Image.Image]:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(photo, f"can't be read: {unknown_format(photo)}") from error
+        reason = unknown_format(photo)
+        if Path(str(photo)).suffix.lower() in HEIF_SUFFIXES and "HEIF" not in formats():
+            reason = f"HEIC needs the package pillow-heif: {HEIF_REMEDY}"
+        raise PictureError(photo, f"can't be read: {reason}") from error
     except Exception as error:
         # Pillow's thirty decoders raise as many kinds of error for a damaged file.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -129,8 +150,8 @@ def unknown_format(photo: Openable) -> str:
 
 
 def check_file(path: Path) -> None:
-    """Raises PictureError unless the path is a file of a reasonable size. Opening a pipe would wait
-    forever."""
+    """Raises PictureError for a raw file, and unless the path is a file of a reasonable size.
+    Opening a pipe would wait forever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         os.scandir(path).close()  # raises PermissionError for a folder that can't be listed
@@ -139,30 +160,64 @@ def check_file(path: Path) -> None:
         raise PictureError(path, "can't be read: it is a pipe or a device, not a file")
     if status.st_size > MOST_BYTES:
         raise PictureError(path, f"can't be read: it has {status.st_size / 1e9:.1f} GB")
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise PictureError(path, "can't be read: it is a camera's raw file: convert it to JPEG")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is of a format that is read, whatever its name and whether it is damaged."""
+    try:
+        with opened(path):
+            return True
+    except PictureError:
+        return False
+
+
+def has_more_frames(photo: Openable) -> bool:
+    """Whether a file has more pictures than the first, which is the only one that is read: an
+    animation, or pages. False if it can't be read."""
+    try:
+        with opened(photo) as image:
+            return image.format not in ONE_PICTURE and getattr(image, "n_frames", 1) > 1
+    except PictureError:
+        return False
 
 
 def load_image(path: Openable, as_rgb: bool = True) -> Image.Image:
-    """A picture of any format that Pillow reads, turned upright by its EXIF orientation.
+    """A picture of any format that Pillow reads, turned upright by its EXIF orientation. Of a file
+    with several pictures, the first.
 
     Args:
         path: the file.
-        as_rgb: convert to 8-bit RGB: 16-bit and float greys are scaled, and transparent areas
-            become white. Otherwise the picture keeps its mode.
+        as_rgb: convert to 8-bit sRGB, see `to_rgb`. Otherwise see `upright`.
 
     Raises:
         PictureError: the file can't be read as a picture.
     """
     with opened(path) as image:
         image.load()  # first: it turns a TIFF upright, and then resets the orientation
-        turn = TURNS.get(orientation_of(image))
-        upright = image.copy() if turn is None else image.transpose(turn)
-        return to_rgb(upright) if as_rgb else upright
+        picture = upright(image)
+        return to_rgb(picture) if as_rgb else picture
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A copy of a picture, turned upright by its EXIF orientation.
+
+    Its mode, format and colour profile are the picture's; its EXIF and its resolution are those of
+    a picture painted from it, see `polystyle.data.exif`. So a second call turns it no further.
+    """
+    turn = TURNS.get(orientation_of(image))
+    turned = image.copy() if turn is None else image.transpose(turn)
+    turned.format = image.format
+    kept = {key: image.info[key] for key in ("icc_profile", "transparency") if key in image.info}
+    turned.info = kept | {"exif": painting_exif(image), "dpi": valid_dpi(image)}
+    return turned
 
 
 def load_resized(
     photo: Openable, choose: Callable[[int, int], tuple[Box, Size]], spare: float = 1.0
 ) -> Image.Image:
-    """A part of a picture, upright, 8-bit RGB, resized once (bilinear, antialiased).
+    """A part of a picture, upright, 8-bit sRGB, resized once (bilinear, antialiased).
 
     Where that is enough, a JPEG is decoded at a half, a quarter or an eighth of its size, which
     costs proportionally less: the decoder evaluates its blocks of 8 x 8 cosines at fewer points.
@@ -226,20 +281,27 @@ def check_sides(photo: Openable, width: int, height: int) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any of Pillow's modes to 8-bit RGB, see `load_image`. Returns an RGB picture itself,
-    not a copy."""
-    if image.mode == "RGB" and not image.has_transparency_data:
+    """Converts any of Pillow's modes to 8-bit RGB in the colours of sRGB.
+
+    The picture's embedded colour profile is applied, see `srgb_conversion`; without one, RGB and
+    grey are taken for sRGB, and CMYK is converted by Pillow's formula. 16-bit and float greys are
+    scaled, and transparent areas become white. Returns an opaque picture in sRGB itself, not a
+    copy.
+    """
+    conversion = srgb_conversion(image)
+    if image.mode == "RGB" and not image.has_transparency_data and conversion is None:
         return image
     result = Image.new("RGB", image.size)
     # In bands of rows, so that the intermediate results take little memory.
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
-        result.paste(band_to_rgb(image.crop((0, top, image.width, bottom))), (0, top))
+        band = image.crop((0, top, image.width, bottom))
+        result.paste(band_to_rgb(band, conversion), (0, top))
     return result
 
 
-def band_to_rgb(image: Image.Image) -> Image.Image:
+def band_to_rgb(image: Image.Image, conversion: ImageCms.ImageCmsTransform | None) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # convert("RGB") would clip these at 255.
         white = 65535 if image.mode.startswith("I") else 1
@@ -248,47 +310,13 @@ def band_to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((grey * 255).round().astype(np.uint8))
     if image.mode == "La":
         image = image.convert("LA")  # Pillow converts La to no other mode
+    alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    if conversion:
+        image = conversion.apply(image.convert(conversion.input_mode))
+    if alpha:
+        image.putalpha(alpha)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def list_images(folder: Path, deep: bool) -> list[Path]:
-    """The paths in a folder that have a picture's extension, sorted. Hidden files and folders
-    (.thumbnails/) and links to folders are ignored.
-
-    A path may also be a folder, a broken link or a pipe; opening it raises a `PictureError` that
-    says so. For the same reason subfolders that can't be listed are in the result.
-
-    Args:
-        folder: where to look.
-        deep: look into subfolders, too.
-
-    Raises:
-        FileNotFoundError: the folder is missing.
-        PermissionError: the folder can't be listed.
-        ValueError: the folder has no picture, or is no folder.
-    """
-    if not folder.is_dir():
-        check_kind(folder, PICTURE_FOLDER)
-        raise FileNotFoundError(f"there is no folder {folder}")
-    Image.init()
-    readable = {
-        suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN
-    }
-    paths = set()
-
-    def add_closed_folder(error: OSError) -> None:
-        if Path(error.filename) == folder:
-            raise PermissionError(f"{folder} can't be listed: {error.strerror}") from error
-        paths.add(Path(error.filename))
-
-    for parent, folders, files in os.walk(folder, onerror=add_closed_folder):
-        names = [name for name in (*folders, *files) if not name.startswith(".")]
-        paths |= {Path(parent, name) for name in names if Path(name).suffix.lower() in readable}
-        folders[:] = [name for name in folders if not name.startswith(".") and deep]
-    if not paths:
-        check_kind(folder, PICTURE_FOLDER)
-        raise ValueError(f"there is no picture in {folder}")
-    return sorted(paths)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize, to_pil_image
 
-from polystyle.data.images import Box, PictureError, Size, check_sides, list_images, load_resized
+from polystyle.data.images import Box, PictureError, Size, check_sides, load_resized
+from polystyle.data.picture_folder import list_images
 from polystyle.data.samples import to_float
 from polystyle.data.skipped_photos import first_errors
 from polystyle.files.terminal_text import counted, sanitized

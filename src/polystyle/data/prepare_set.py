@@ -22,10 +22,12 @@ from polystyle.data.images import (
     PictureError,
     Size,
     check_sides,
+    has_more_frames,
     load_resized,
     silence_pillow,
 )
-from polystyle.data.prepared_set import EncodedPhoto, find_photos, write_prepared
+from polystyle.data.picture_folder import unread_line
+from polystyle.data.prepared_set import EncodedPhoto, find_photos, is_prepared, write_prepared
 from polystyle.files.new_folder import made_folder
 from polystyle.files.terminal_text import counted
 
@@ -46,7 +48,7 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
     """Makes a prepared set on all cores, completely or not at all.
 
     Photos that can't be read, or that are too small to train on, are left out and named on the
-    standard error stream.
+    standard error stream, as is what the folder holds beside photos. Pixels are converted to sRGB.
 
     Args:
         photos: folder of photos.
@@ -69,6 +71,8 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
             f"{unfinished} exists already, from a run that was killed or is still going on: "
             "remove it"
         )
+    if not is_prepared(photos) and (line := unread_line(photos, deep=True)):
+        print(line, file=sys.stderr)
     with made_folder(unfinished):
         try:
             count = write_prepared(unfinished, encoded_photos(named_photos, size))
@@ -85,14 +89,22 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
 
 
 def encoded_photos(named_photos: Mapping[str, Openable], size: int) -> Iterator[EncodedPhoto]:
-    """The usable photos in their order, encoded on all cores. Prints why others are left out."""
+    """The usable photos in their order, encoded on all cores. Prints why others are left out, and
+    of how many only the first picture is used."""
+    num_first_frames = 0
     with Pool(initializer=init_worker) as pool:
         results = pool.imap(partial(encode_photo, size=size), named_photos.items(), chunksize=8)
         for result in tqdm(results, total=len(named_photos), unit="photo", disable=None):
             if isinstance(result, str):
                 tqdm.write(f"Skipped: {result}", file=sys.stderr)
             else:
+                num_first_frames += result.has_more_frames
                 yield result
+    if num_first_frames:
+        print(
+            f"Animations and pages of which only the first picture is used: {num_first_frames}",
+            file=sys.stderr,
+        )
 
 
 def init_worker() -> None:
@@ -124,4 +136,4 @@ def encode_photo(named_photo: tuple[str, Openable], size: int) -> EncodedPhoto |
     except OSError:
         reason = f"is {image.width} x {image.height} pixels, which is too long for a JPEG"
         return str(PictureError(photo, reason))
-    return EncodedPhoto(name, file.getvalue(), *image.size)
+    return EncodedPhoto(name, file.getvalue(), *image.size, has_more_frames(photo))

@@ -17,19 +17,22 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from polystyle.data.images import LEAST_SIDE, list_images
+from polystyle.data.images import LEAST_SIDE
+from polystyle.data.picture_folder import list_images
 from polystyle.files.path_kind import PREPARED_INDEX as INDEX
 
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels
 
 
 class EncodedPhoto(NamedTuple):
-    """A photo to write: its path inside the folder of photos, its JPEG file, its size in pixels."""
+    """A photo to write: its path inside the folder of photos, its JPEG file, its size in pixels,
+    and whether its file has further pictures, which are left out."""
 
     name: str
     jpeg: bytes
     width: int
     height: int
+    has_more_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def write_shard(path: Path, photos: Iterable[EncodedPhoto]) -> list[tuple]:
     shard."""
     entries = []
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name, jpeg, width, height in photos:
+        for name, jpeg, width, height, _ in photos:
             # WebDataset's key ends at the first dot, and it merges photos that have the same key.
             key = name.replace("%", "%25").replace(".", "%2E")
             member = tarfile.TarInfo(f"{key}.jpg")

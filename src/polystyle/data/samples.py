@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,15 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from polystyle.data.draws import PHOTO_STREAM, STYLE_STREAM, RandomCrop, draw
-from polystyle.data.images import Box, Openable, PictureError, Size, check_sides, load_resized
+from polystyle.data.images import (
+    Box,
+    Openable,
+    PictureError,
+    Size,
+    check_sides,
+    has_more_frames,
+    load_resized,
+)
 from polystyle.data.prepared_set import PreparedPhoto
 from polystyle.data.skipped_photos import SkippedPhotos
 
@@ -44,6 +53,37 @@ def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> n
     # Prepared photos are small already: decoding them at a reduced scale would gain nothing.
     spare = math.inf if isinstance(photo, PreparedPhoto) else 1
     return np.array(load_resized(photo, choose, spare))
+
+
+@dataclass(frozen=True)
+class TriedPhoto:
+    """What decoding a photo showed.
+
+    Attributes:
+        error: why the photo can't be used; None if it can.
+        is_small: its shorter side is smaller than the crops, which are enlarged then.
+        has_more_frames: it is an animation or has pages, of which only the first is read.
+    """
+
+    error: PictureError | None = None
+    is_small: bool = False
+    has_more_frames: bool = False
+
+
+def try_photo(photo: Openable, size: int) -> TriedPhoto:
+    """Decodes a photo, as for crops of `size` pixels."""
+    shorter_side = 0
+
+    def box(width: int, height: int) -> Box:
+        nonlocal shorter_side
+        shorter_side = min(width, height)
+        return middle_square(width, height)
+
+    try:
+        load_square(photo, box, size)
+    except PictureError as error:
+        return TriedPhoto(error)
+    return TriedPhoto(None, shorter_side < size, has_more_frames(photo))
 
 
 class TrainingImages(Dataset):

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,26 +11,41 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from polystyle.data.images import load_image, silence_pillow
+from polystyle.data.images import has_more_frames, load_image, silence_pillow
 from polystyle.files.new_folder import made_folder
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import load_model
+from polystyle.painting.animation import (
+    ANIMATED,
+    animation_suffix,
+    is_animation,
+    stylize_animation,
+)
 from polystyle.painting.blends import blend_grid, check_steps, parse_styles, split_masks, sweep
 from polystyle.painting.contact_sheet import contact_sheet
 from polystyle.painting.painter import WHOLE_PIXELS, Painter, Style
-from polystyle.painting.picture_file import picture_name, save_picture
+from polystyle.painting.picture_file import (
+    WITH_QUALITY,
+    can_hold,
+    check_format,
+    format_of,
+    picture_name,
+    result_suffix,
+    save_picture,
+)
 from polystyle.painting.smoothing import smoothed_statistics
-from polystyle.painting.sources import find_sources
-from polystyle.painting.video import FORMATS, stylize_video
+from polystyle.painting.sources import find_sources, unread_lines
+from polystyle.painting.video import FORMATS, has_transparency, is_video, stylize_video
 from polystyle.style_names import IDENTITY_STYLE
-
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi"}
 
 # The longer side of a picture on a sheet, in pixels.
 SHEET_CELL = 384
 
 # Styles painted in one batch, at most: a grid may have thousands.
 MAX_BATCH = 16
+
+# Takes the file to write, what paints a frame, and what to call at cuts.
+MovingPainter = Callable[[Path, Callable[[Image.Image], Image.Image], Callable[[], None]], object]
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,9 @@ class PaintOptions:
         smoothing: the momentum of `smoothed_statistics`, for videos.
         output: the folder to write to.
         overwrite: replace existing pictures.
+        format: the results' file format as an extension without its dot: one of pictures, for all
+            photos, or of videos, for all videos. None for the photos' and videos' own formats.
+        quality: of JPEG, WebP and AVIF files, from 1 to 100; None for 95.
         tile, device, precision: see `Painter`.
     """
 
@@ -67,6 +86,8 @@ class PaintOptions:
     smoothing: float
     output: Path
     overwrite: bool
+    format: str | None
+    quality: int | None
     tile: int | None
     device: str
     precision: str
@@ -74,7 +95,8 @@ class PaintOptions:
 
 def paint_files(options: PaintOptions) -> int:
     """Paint every photo and video as the options say:
-    ``<output>/<photo's stem>-<style><photo's extension>``.
+    ``<output>/<photo's stem>-<style><photo's extension>``, or the extension of another format if
+    that can't hold the result.
 
     A photo that can't be painted is reported at the end and stops nothing.
 
@@ -86,6 +108,8 @@ def paint_files(options: PaintOptions) -> int:
     """
     silence_pillow()  # its warnings about large photos: tiles are for those
     sources = find_sources(options.photos)
+    for line in unread_lines(options.photos):
+        print(f"polystyle-stylize: {line}", file=sys.stderr)
     painter = Painter(load_model(options.model), options.device, options.precision, options.tile)
     job = PaintJob(painter, options)
     with made_folder(options.output):
@@ -95,7 +119,13 @@ def paint_files(options: PaintOptions) -> int:
 
 
 def report(job: "PaintJob") -> None:
-    """Print what was painted, and to stderr what failed."""
+    """Print what was painted, and to stderr what differs from what was asked for, and what
+    failed."""
+    for note, sources in job.notes.items():
+        subject = str(sources[0])
+        if len(sources) > 1:
+            subject = f"{len(sources)} files, {sources[0]} for example"
+        print(f"polystyle-stylize: {sanitized(f'{subject}: {note}')}", file=sys.stderr)
     for failure in job.failures:
         print(f"polystyle-stylize: {sanitized(failure)}", file=sys.stderr)
     if len(job.written) == 1:
@@ -112,7 +142,10 @@ class PaintJob:
         styles: what to paint each photo in, with the label that the picture gets.
         columns: columns of the sheet that the pictures go on; 0 if each picture is a file.
         masks: mask images, each with the style of its white area.
+        suffix: the extension of the pictures if one was asked for.
+        video_suffix: the extension of the videos if one was asked for.
         written: the files written, in order.
+        notes: what differs from what was asked for, with the photos and videos concerned.
         failures: what could not be painted, and why: a line each.
 
     Raises:
@@ -126,6 +159,8 @@ class PaintJob:
         self.columns = 0
         self.masks: list[tuple[Image.Image, Style]] = []
         self.written: list[Path] = []
+        self.notes: dict[str, list[Path]] = {}
+        self.suffix, self.video_suffix = suffixes_asked_for(options)
         self.failures: list[str] = []
         names = [name for name in painter.style_names if name != IDENTITY_STYLE]
         check_one_request(options, names)
@@ -142,6 +177,10 @@ class PaintJob:
         painter.check(options.strength, self.by_pixels, options.scale)
         for _, style in (*self.styles, *self.masks):
             painter.style_mix(style, options.raw)
+
+    def note(self, source: Path, text: str) -> None:
+        """Remember what to tell about a photo or video."""
+        self.notes.setdefault(text, []).append(source)
 
     @property
     def by_pixels(self) -> bool:
@@ -166,20 +205,33 @@ class PaintJob:
         Raises:
             OSError, ValueError: it can't be read or painted.
         """
-        if source.suffix.lower() in VIDEO_SUFFIXES:
+        if is_video(source):
             self.paint_video(source)
             return
+        if self.can_animate() and is_animation(source):
+            self.paint_animation(source)
+            return
         photo = load_image(source, as_rgb=False)
+        suffix = result_suffix(photo, source, self.suffix)
+        if has_more_frames(source):
+            self.note(source, "only the first of its pictures is painted")
         if self.columns:
-            self.paint_sheet(source, photo)
-        else:
-            self.paint_styles(source, photo)
+            self.paint_sheet(source, photo, suffix)
+            return
+        if photo.has_transparency_data and not can_hold(format_of(suffix), "RGBA"):
+            self.note(source, f"its transparent areas are white: a {suffix} holds no transparency")
+        self.paint_styles(source, photo, suffix)
 
-    def paint_styles(self, source: Path, photo: Image.Image) -> None:
+    def can_animate(self) -> bool:
+        """Whether animated pictures can be painted frame by frame as the options say."""
+        has_format = self.suffix is None or format_of(self.suffix) in ANIMATED
+        return has_format and not (self.columns or self.masks)
+
+    def paint_styles(self, source: Path, photo: Image.Image, suffix: str) -> None:
         """Paint a photo in every style, a file each; for "all", also a sheet of them."""
         planned: list[tuple[str, Style, Path]] = []
         for label, style in self.styles:
-            path = self.free_path(source, label)
+            path = self.free_path(source, label, suffix)
             if path is not None and any(path == other for *_, other in planned):
                 self.failures.append(f"{source} in {label}: {path} is that of another style, too")
             elif path is not None:
@@ -194,17 +246,17 @@ class PaintJob:
                 picture.thumbnail((SHEET_CELL, SHEET_CELL))
                 cells.append(picture.convert("RGB"))
         if "all" in self.options.style and len(cells) > 1:
-            path = self.free_path(source, "all")
+            path = self.free_path(source, "all", suffix)
             if path is not None:
                 labels = [label for label, _, _ in planned]
                 columns = math.ceil(math.sqrt(len(cells)))
-                self.save(contact_sheet(cells, labels, columns, SHEET_CELL), path, photo)
+                self.save(contact_sheet(cells, labels, columns, SHEET_CELL), path)
 
-    def paint_sheet(self, source: Path, photo: Image.Image) -> None:
+    def paint_sheet(self, source: Path, photo: Image.Image, suffix: str) -> None:
         """Paint a photo, shrunk, in every blend of a sweep or grid: one file."""
         corners = self.options.sweep or self.options.blend_grid
         path = self.free_path(
-            source, "-".join([*corners, "sweep" if self.options.sweep else "grid"])
+            source, "-".join([*corners, "sweep" if self.options.sweep else "grid"]), suffix
         )
         if path is None:
             return
@@ -215,7 +267,7 @@ class PaintJob:
             batch = [style for _, style in self.styles[first : first + MAX_BATCH]]
             pictures += [picture.convert("RGB") for picture in self.stylized(small, batch)]
         labels = [label for label, _ in self.styles]
-        self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path, photo)
+        self.save(contact_sheet(pictures, labels, self.columns, SHEET_CELL), path)
 
     def paint_video(self, source: Path) -> None:
         """Paint a video in every style, a file each.
@@ -225,26 +277,56 @@ class PaintJob:
         """
         if self.columns or self.masks:
             raise ValueError(f"{source}: a video takes --style, and no masks or sheets")
-        suffix = source.suffix if source.suffix.lower() in FORMATS else ".mp4"
+        own_suffix = source.suffix if source.suffix.lower() in FORMATS else ".mp4"
+        suffix = self.video_suffix or own_suffix
+        if has_transparency(source):
+            self.note(source, "its transparency is lost: painted videos have none")
+        self.paint_moving(
+            source,
+            suffix,
+            lambda path, paint, on_cut: stylize_video(source, path, paint, on_cut),
+        )
+
+    def paint_animation(self, source: Path) -> None:
+        """Paint an animated picture in every style, a file each.
+
+        Raises:
+            OSError, ValueError: see `stylize_animation`.
+        """
+        quality = self.options.quality
+        self.paint_moving(
+            source,
+            self.suffix or animation_suffix(source),
+            lambda path, paint, on_cut: stylize_animation(source, path, paint, on_cut, quality),
+        )
+
+    def paint_moving(self, source: Path, suffix: str, stylize: MovingPainter) -> None:
+        """Paint a video or an animated picture in every style, a file each.
+
+        Args:
+            source: the file.
+            suffix: the extension of the results.
+            stylize: paints the file.
+        """
         tile = self.painter.tile
         self.painter.tile = 0  # tiles compute their own statistics, which smoothing does not reach
         try:
             for label, style in self.styles:
                 path = self.free_path(source, label, suffix)
                 if path is not None:
-                    self.paint_clip(source, style, path)
+                    self.paint_frames(style, path, stylize)
         finally:
             self.painter.tile = tile
 
-    def paint_clip(self, source: Path, style: Style, path: Path) -> None:
-        """Paint a video in one style."""
+    def paint_frames(self, style: Style, path: Path, stylize: MovingPainter) -> None:
+        """Paint a video or an animated picture in one style, with smoothed statistics."""
         with smoothed_statistics(self.painter.net, self.options.smoothing) as statistics:
 
             def paint_frame(frame: Image.Image) -> Image.Image:
                 statistics.next_frame()
                 return self.stylized(frame, [style])[0]
 
-            stylize_video(source, path, paint_frame, on_cut=statistics.reset)
+            stylize(path, paint_frame, statistics.reset)
         self.written.append(path)
 
     def stylized(self, photo: Image.Image, styles: list[Style]) -> list[Image.Image]:
@@ -260,19 +342,19 @@ class PaintJob:
             raw=self.options.raw,
         )
 
-    def free_path(self, source: Path, label: str, suffix: str | None = None) -> Path | None:
+    def free_path(self, source: Path, label: str, suffix: str) -> Path | None:
         """The file for a picture; None, and a failure, if that file exists.
 
         Args:
             source: the photo or video.
             label: the style's.
-            suffix: the file's; by default, the source's.
+            suffix: the file's extension.
         """
         options = self.options
         path = options.output / picture_name(
             source,
             label,
-            suffix or source.suffix,
+            suffix,
             options.strength,
             options.keep_colors,
             options.scale,
@@ -287,9 +369,30 @@ class PaintJob:
             return path
         return None
 
-    def save(self, picture: Image.Image, path: Path, photo: Image.Image) -> None:
-        save_picture(picture, path, photo)
+    def save(self, picture: Image.Image, path: Path, photo: Image.Image | None = None) -> None:
+        """Write a picture, with the metadata of the photo that it is a painting of."""
+        save_picture(picture, path, photo, self.options.quality)
         self.written.append(path)
+
+
+def suffixes_asked_for(options: PaintOptions) -> tuple[str | None, str | None]:
+    """The extension of the pictures and that of the videos that --format asks for; None if it does
+    not.
+
+    Raises:
+        ValueError: --format or --quality is out of range, or they don't go together.
+    """
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise ValueError(f"--quality must be from 1 to 100, not {options.quality}")
+    if options.format is None:
+        return None, None
+    suffix = f".{options.format.lower().removeprefix('.')}"
+    if suffix in FORMATS:
+        return None, suffix
+    check_format(suffix)
+    if options.quality is not None and format_of(suffix) not in WITH_QUALITY:
+        raise ValueError(f"--quality is for jpg, webp and avif: a {suffix} keeps every pixel")
+    return suffix, None
 
 
 def check_one_request(options: PaintOptions, names: list[str]) -> None:

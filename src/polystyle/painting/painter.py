@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 from tqdm import tqdm
 
-from polystyle.data.images import to_rgb
+from polystyle.data.images import to_rgb, upright
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
@@ -96,9 +96,10 @@ class Painter:
         """Paint.
 
         Args:
-            content: a Pillow image of any mode; a path; RGB tensors ``[3, H, W]`` or ``[B, 3, H,
-                W]``, or arrays ``[H, W, 3]`` or ``[B, H, W, 3]``, floating in [0, 1] or uint8; or a
-                list of those. See `api_inputs.as_content`.
+            content: a Pillow image of any mode, which is turned upright by its EXIF orientation and
+                converted to sRGB by its colour profile; a path; RGB tensors ``[3, H, W]`` or
+                ``[B, 3, H, W]``, or arrays ``[H, W, 3]`` or ``[B, H, W, 3]``, floating in [0, 1] or
+                uint8; or a list of those. See `api_inputs.as_content`.
             style: a style's name, or a blend such as ``{"wave": 0.3, "candy": 0.7}``; or a list of
                 those, painted in one batch.
             strength: from 0, the photo itself, to 1, the full style: a blend of the style's gamma
@@ -126,6 +127,9 @@ class Painter:
         self.check(strength, by_pixels, scale)
         is_list = not isinstance(style, str | Mapping)
         styles = list_of_styles(style) if is_list else [style]
+        if isinstance(content, Image.Image):
+            content = upright(content)
+        masks = [(upright(mask), mask_style) for mask, mask_style in masks]
         photos = to_batch(content)
         check_counts(len(photos), len(styles), is_list, has_masks=bool(masks))
 

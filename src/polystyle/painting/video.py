@@ -1,7 +1,7 @@
 """Videos, painted frame by frame, with their sound and timing."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,10 @@ from PIL import Image
 from PIL.Image import Transpose
 from tqdm import tqdm
 
+from polystyle.data.images import HEIF_SUFFIXES, RAW_SUFFIXES, is_picture, to_rgb
+from polystyle.data.picture_folder import VIDEO_SUFFIXES
 from polystyle.files.atomic_file import atomic_write
+from polystyle.painting import hdr
 
 try:
     import av
@@ -32,6 +35,17 @@ FORMATS = {
     ".webm": ("webm", *VP9),
 }
 
+# What FFmpeg also takes for videos: pictures (and names that end in "_pipe"), text, and any content
+# with the extension of raw frames.
+NOT_VIDEOS = {
+    *("adf", "apng", "bin", "gif", "ico", "idf", "image2", "jpegxl_anim", "rawvideo", "tty"),
+    *("webp_anim", "xbin"),
+}
+# Pictures in the container of .mp4: the brands of HEIF, AVIF and Canon's raw files.
+PICTURE_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"msf1", b"avif", b"crx "}
+# Playlists are read, too. They may name files, but nothing in the network.
+OPEN_OPTIONS = {"protocol_whitelist": "file"}
+
 # Numbers of ITU-T H.273: BT.709's primaries, transfer function and matrix are all 1.
 BT709, LIMITED_RANGE, UNSPECIFIED = 1, 1, 2
 
@@ -49,7 +63,8 @@ def stylize_video(
     """Paint every frame of a video, and copy its sound.
 
     The painted video is upright, however the camera was held. It is H.264 (VP9 in a .webm), 8-bit
-    4:2:0 in the colours of BT.709, which needs even sides: odd sides lose a row or a column.
+    4:2:0 in the colours of BT.709, which needs even sides: odd sides lose a row or a column. HDR
+    is tone-mapped, and transparent areas become white.
     Frames keep their times, counted from the beginning of the file, also at a variable frame rate.
     Every audio stream is copied packet by packet; subtitles are left out. Frames that can't be
     decoded are skipped, and the frame before them is shown longer.
@@ -102,6 +117,56 @@ def stylize_video(
     if reader.damage:
         raise OSError(f"{source} is damaged: {reader.damage}. {target} holds the rest")
     return num_painted
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video: by its content, whatever its name, or else by its name, so that
+    the reader of videos says what is wrong with a damaged one."""
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix in (*HEIF_SUFFIXES, *RAW_SUFFIXES) or is_picture(path):
+        return False
+    if suffix in VIDEO_SUFFIXES:
+        return True
+    if av is None or has_picture_brand(path):
+        return False
+    try:
+        with av.open(path.absolute(), metadata_errors="replace", options=OPEN_OPTIONS) as file:
+            name = file.format.name
+            is_moving = not (name in NOT_VIDEOS or name.endswith("_pipe"))
+            return is_moving and bool(moving_pictures(file.streams))
+    except (av.FFmpegError, OSError):
+        return False
+
+
+def has_picture_brand(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS
+
+
+def moving_pictures(streams: "Iterable[av.stream.Stream]") -> "list[av.VideoStream]":
+    """The video streams that can be decoded. An album's cover is a video stream, too, which is left
+    out."""
+    return [
+        stream
+        for stream in streams
+        if stream.type == "video"
+        and stream.codec_context
+        and not stream.disposition & Disposition.attached_pic
+    ]
+
+
+def has_transparency(source: Path) -> bool:
+    """Whether the frames of a video declare an alpha channel.
+
+    Raises:
+        OSError: it can't be read as a video.
+    """
+    with VideoReader(source) as reader:
+        pixels = reader.pictures.codec_context.format
+        # FFmpeg decodes VP8 and VP9 without the alpha that this tag announces.
+        is_tagged = reader.pictures.metadata.get("alpha_mode") == "1"
+        return is_tagged or bool(pixels and any(part.is_alpha for part in pixels.components))
 
 
 def first_frame(source: Path) -> "Frame":
@@ -164,18 +229,13 @@ class VideoReader:
             raise FileNotFoundError(f"there is no file {path}")
         try:
             # Titles and other metadata are not always UTF-8.
-            self.file = av.open(path.absolute(), metadata_errors="replace")
+            self.file = av.open(path.absolute(), metadata_errors="replace", options=OPEN_OPTIONS)
         except av.FFmpegError as error:
             raise OSError(f"{path} can't be read as a video: {error.strerror}") from error
         # A stream for which FFmpeg has no decoder has no context, and can't be copied either.
-        # An album cover is a video stream, too, which is left out.
         streams = [stream for stream in self.file.streams if stream.codec_context]
         self.sound = [stream for stream in streams if stream.type == "audio"]
-        pictures = [
-            stream
-            for stream in streams
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic
-        ]
+        pictures = moving_pictures(streams)
         if not pictures:
             self.file.close()
             raise OSError(f"{path} is no video: there are no pictures in it")
@@ -252,10 +312,7 @@ class VideoReader:
 
 def upright(frame: "av.VideoFrame") -> Image.Image:
     """A frame as RGB, turned and mirrored as its display matrix says."""
-    # High-resolution video that specifies no colour matrix is taken for BT.709, where FFmpeg would
-    # take it for BT.601.
-    is_hd = frame.colorspace == UNSPECIFIED and min(frame.width, frame.height) > 576
-    image = frame.to_image(src_colorspace="ITU709" if is_hd else None)
+    image = hdr.to_srgb(frame) if hdr.needs_conversion(frame) else as_rgb(frame)
     (a, b), (c, d) = display_matrix(frame)
     if is_turned(frame):
         image = image.transpose(Transpose.TRANSPOSE)
@@ -265,6 +322,17 @@ def upright(frame: "av.VideoFrame") -> Image.Image:
     if d < 0:
         image = image.transpose(Transpose.FLIP_TOP_BOTTOM)
     return image
+
+
+def as_rgb(frame: "av.VideoFrame") -> Image.Image:
+    """A frame in the colours of BT.709 as RGB; transparent areas become white."""
+    # High-resolution video that specifies no colour matrix is taken for BT.709, where FFmpeg would
+    # take it for BT.601.
+    is_hd = frame.colorspace == UNSPECIFIED and min(frame.width, frame.height) > 576
+    matrix = "ITU709" if is_hd else None
+    if any(part.is_alpha for part in frame.format.components):
+        return to_rgb(Image.fromarray(frame.to_ndarray(format="rgba", src_colorspace=matrix)))
+    return frame.to_image(src_colorspace=matrix)
 
 
 def is_turned(frame: "av.VideoFrame") -> bool:
@@ -324,7 +392,8 @@ class VideoWriter:
                 raise
             codecs = ", ".join(stream.codec_context.name for stream in reader.sound)
             raise ValueError(
-                f"{target} can't hold the sound of {reader.path} ({codecs}): write a .mkv instead"
+                f"{target} can't hold the sound of {reader.path} ({codecs}): write a .mkv instead "
+                "(--format mkv)"
             ) from error
 
     def write(self, image: Image.Image, frame: Frame) -> None:
