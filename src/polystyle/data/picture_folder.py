@@ -63,6 +63,8 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
 def unread_line(folder: Path, deep: bool) -> str | None:
     """What a folder of pictures holds and `list_images` leaves out, by extension and with the
     remedy, in one line. None if there is nothing, or the folder can't be listed."""
+    if not folder.is_dir():
+        return None
     try:
         unread = look_into(folder, deep).unread
     except OSError:
