@@ -45,7 +45,7 @@ from torchvision.transforms.v2.functional import center_crop, to_pil_image
 from tqdm import tqdm
 
 from polystyle.data.datamodule import StyleTransferData
-from polystyle.data.paintings import load_paintings
+from polystyle.data.paintings import load_paintings, mosaic
 from polystyle.evaluation.report import aligned
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
@@ -155,11 +155,12 @@ def compare(content_dir: Path, style_dir: Path, num_photos: int, output: Path) -
         networks = find_networks(data, content_dir, Path(folder))
         scores, pictures = paint_and_score(networks, loss, data.val_photos, list(data.paintings))
 
+    shown = {name: mosaic(images) for name, images in data.paintings.items()}
     print(f"\n{len(data.val_photos)} photos of {content_dir}, painted in the styles of {style_dir}")
     print(f"Style loss in the table: of paintings at {STYLE_SIZES[0]} pixels")
     print(f"\n{table(scores)}\n", *summarise(scores), "", *describe(networks), sep="\n")
     sheet_path, json_path = output / "sheet.jpg", output / "rivals.json"
-    make_sheet(data.val_photos, data.paintings, pictures).save(sheet_path, quality=92)
+    make_sheet(data.val_photos, shown, pictures).save(sheet_path, quality=92)
     json_path.write_text(json.dumps(to_json(networks, scores), indent=1) + "\n")
     print(f"\nLook:    {sheet_path}\nNumbers: {json_path}")
 
@@ -178,9 +179,9 @@ def find_networks(data: StyleTransferData, content_dir: Path, folder: Path) -> l
     shipped = load_model(Path(PRETRAINED))
     names = list(data.paintings)
     own = [name for name in names if name in shipped.painted_names]
-    new = {name: path for name, path in data.style_paths.items() if name not in own}
+    new = {name: paths for name, paths in data.style_paths.items() if name not in own}
     # First, because training takes minutes and what is missing should be known before.
-    rivals = find_rivals(data.paintings)
+    rivals = find_rivals({name: images[0] for name, images in data.paintings.items()})
     networks = []
     if own:
         shipped_file = model_path(Path(PRETRAINED))
@@ -207,12 +208,12 @@ def polystyle_network(label: str, model_files: Mapping[str, Path]) -> Network:
     return Network(label, list(model_files), numbers, path.stat().st_size, paint)
 
 
-def train_row(name: str, painting: Path, content_dir: Path, folder: Path) -> Path:
-    """Adds one painting's row to the network that comes with polystyle.
+def train_row(name: str, paintings: Sequence[Path], content_dir: Path, folder: Path) -> Path:
+    """Adds one style's row to the network that comes with polystyle.
 
     Args:
-        name: of the painting.
-        painting: its file.
+        name: of the style.
+        paintings: its files.
         content_dir: photos to train on.
         folder: an empty folder for the run.
 
@@ -223,8 +224,9 @@ def train_row(name: str, painting: Path, content_dir: Path, folder: Path) -> Pat
         ValueError: the run failed; quotes its last line.
     """
     style_dir, run = folder / "paintings", folder / "run"
-    style_dir.mkdir()
-    shutil.copy(painting, style_dir)
+    (style_dir / name).mkdir(parents=True)
+    for painting in paintings:
+        shutil.copy(painting, style_dir / name)
     command = [sys.executable, "-m", "polystyle.train", "experiment=add_styles"]
     command += [f"model_file={PRETRAINED}", override("data.content_dir", content_dir.resolve())]
     command += [override("data.style_dir", style_dir), override("hydra.run.dir", run)]
@@ -371,7 +373,7 @@ def count_numbers(model: bytes) -> int:
 # ---- Scores ---------------------------------------------------------------------------------
 
 
-def make_loss(paths: Mapping[str, Path]) -> PerceptualLoss:
+def make_loss(paths: Mapping[str, Sequence[Path]]) -> PerceptualLoss:
     """The loss, whose styles are all paintings at the first of `STYLE_SIZES`, then all at the next:
     one pass of VGG-16 compares a picture with a painting at all sizes."""
     loss = PerceptualLoss(VGG16()).to(find_device("auto"))

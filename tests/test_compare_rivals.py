@@ -125,7 +125,7 @@ def test_losses_are_means_over_photos_at_both_sizes_of_the_painting(
         found = scores["haze"][label]
         for size, name in ((32, "style 256"), (48, "style 384")):
             reference = PerceptualLoss(vgg)
-            reference.set_style_images({"haze": load_painting(paths["haze"], size)})
+            reference.set_style_images({"haze": [load_painting(paths["haze"][0], size)]})
             expected = reference(photos, stylized, torch.zeros(3, dtype=torch.long))
             assert found[name] == pytest.approx(expected["style_loss"].mean().item(), rel=1e-4)
             assert found["content"] == pytest.approx(expected["content_loss"].mean().item(), 1e-4)
@@ -191,9 +191,9 @@ def test_paintings_without_a_style_of_their_own_get_a_row(
     data.setup()
     trained = []
 
-    def train_row(name: str, painting: Path, content_dir: Path, folder: Path) -> Path:
+    def train_row(name: str, files: list[Path], content_dir: Path, folder: Path) -> Path:
         assert content_dir == photos and not list(folder.iterdir())
-        trained.append((name, painting))
+        trained.append((name, files))
         return Path("pretrained")
 
     monkeypatch.setattr(compare_rivals, "train_row", train_row)
@@ -209,7 +209,7 @@ def test_paintings_without_a_style_of_their_own_get_a_row(
         (ROW, ["dots", "haze", "rust"]),
         (ARBITRARY, []),
     ]
-    assert trained == [(name, paintings / f"{name}.png") for name in ("dots", "haze", "rust")]
+    assert trained == [(name, [paintings / f"{name}.png"]) for name in ("dots", "haze", "rust")]
 
 
 def test_the_shipped_network_paints_as_the_library_does() -> None:
@@ -228,7 +228,7 @@ def test_a_row_is_trained_by_the_command(tmp_path: Path, monkeypatch: pytest.Mon
     commands = []
     result = subprocess.CompletedProcess([], 0, "", "")
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command) or result)
-    model_file = compare_rivals.train_row("haze", paintings / "haze.png", photos, tmp_path)
+    model_file = compare_rivals.train_row("haze", [paintings / "haze.png"], photos, tmp_path)
     overrides = OverridesParser.create().parse_overrides(commands[0][3:])
     values = {override.key_or_group: override.value() for override in overrides}
     assert values == {
@@ -238,7 +238,7 @@ def test_a_row_is_trained_by_the_command(tmp_path: Path, monkeypatch: pytest.Mon
         "data.style_dir": str(tmp_path / "paintings"),
         "hydra.run.dir": str(model_file.parent),
     }
-    assert [path.name for path in (tmp_path / "paintings").iterdir()] == ["haze.png"]
+    assert [path.name for path in (tmp_path / "paintings/haze").iterdir()] == ["haze.png"]
 
 
 def test_a_failed_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_a_failed_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: result)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^the row of haze can't be trained: no room on disk$"):
-        compare_rivals.train_row("haze", paintings / "haze.png", photos, tmp_path / "empty")
+        compare_rivals.train_row("haze", [paintings / "haze.png"], photos, tmp_path / "empty")
 
 
 # ---- The wheel ------------------------------------------------------------------------------

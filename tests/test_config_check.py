@@ -56,7 +56,7 @@ def test_what_is_asked_for_passes(override: str) -> None:
     [
         ("model.learning_rate=fast", "model.learning_rate must be float, not 'fast'"),
         ("model.compile=1.5", "model.compile must be bool, not 1.5"),
-        ("model.scheduler.factor=no", "model.scheduler.factor must be float, not 'no'"),
+        ("model.scheduler.total_steps=no", "model.scheduler.total_steps must be int or null"),
         ("data.batch_size=2.5", "data.batch_size must be int, not 2.5"),
         ("data.content_dir=[1]", "data.content_dir must be str, not [1]"),
         ("loss.style_weights.relu1_2=x", "loss.style_weights must be"),

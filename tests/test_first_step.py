@@ -16,7 +16,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are
 
 @pytest.mark.slow
 def test_a_dry_run_says_what_a_run_would_be_and_writes_nothing(folders: Path) -> None:
-    command = train_command(folders, "trainer.fast_dev_run=true", "hydra.run.dir=dry")
+    long = ("trainer.fast_dev_run=true", "trainer.max_steps=4000", "hydra.run.dir=dry")
+    command = train_command(folders, *long)
     result = run([*command, "model.compile=true", "data.num_workers=1"], folders)
     assert result.returncode == 0, result.stderr
     for said in (
@@ -62,7 +63,7 @@ def test_the_batch_that_fits_is_named_before_the_first_step(folders: Path) -> No
     assert "data.batch_size=64 does not fit into the memory of cpu" in result.stderr
     fits = int(result.stderr.rpartition("data.batch_size=")[2].split()[0])
     assert fits in (4, 8, 16, 32)
-    assert not list((folders / "large/checkpoints").iterdir())
+    assert not (folders / "large").exists()
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from polystyle.data.images import PictureError, list_images, load_image
+from polystyle.data.images import PictureError, load_image
+from polystyle.data.picture_folder import list_images
 from polystyle.data.prepare_set import prepare_set
 from polystyle.files.path_kind import Kind, kind_of_path
 from polystyle.losses.vgg_weights import load_weights
