@@ -338,3 +338,20 @@ def test_a_picture_turned_by_xmp_is_turned_once(tmp_path: Path) -> None:
     turned = load_image(tmp_path / "photo.png", as_rgb=False)
     assert turned.size == (16, 24)
     assert upright(turned).size == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("declared", "kept"),
+    [
+        ((300, 299.5), (300, 299.5)),
+        *(((dots, 300), None) for dots in (0, -1, 1e7, float("nan"), float("inf"), "many", None)),
+        ((300,), None),
+        (300, None),
+        (None, None),
+    ],
+)
+def test_an_impossible_resolution_is_left_out(declared: object, kept: object) -> None:
+    """A TIFF may declare any pair of numbers, and no format could be written with them."""
+    image = plain("RGB", COLOUR)
+    image.info["dpi"] = declared
+    assert upright(image).info["dpi"] == kept
