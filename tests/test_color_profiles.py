@@ -168,6 +168,14 @@ def test_cmyk_is_converted_by_its_profile(kind: str, tmp_path: Path) -> None:
     assert difference(load_image(tmp_path / f"photo.{kind}"), expected) < 3
 
 
+def test_a_profile_of_rgb_is_ignored_for_cmyk(tmp_path: Path) -> None:
+    picture = plain("CMYK", (200, 100, 50, 30))
+    for name, embedded in (("tagged", LINEAR), ("untagged", None)):
+        picture.save(tmp_path / f"{name}.tif", icc_profile=embedded)
+    tagged, untagged = (load_image(tmp_path / f"{name}.tif") for name in ("tagged", "untagged"))
+    assert tagged.tobytes() == untagged.tobytes()
+
+
 def test_cie_lab_is_read(twin: Image.Image, tmp_path: Path) -> None:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     picture = ImageCms.profileToProfile(twin, srgb, lab, outputMode="LAB")

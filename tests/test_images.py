@@ -12,6 +12,7 @@ from drawing import noise, photo_like, plain, touch
 from make_damaged_images import chunk, encoded, png
 from PIL import Image
 from PIL.Image import Resampling
+from PIL.PngImagePlugin import PngInfo
 
 from polystyle.data import images
 from polystyle.data.images import load_image, load_resized, to_rgb, upright
@@ -328,3 +329,29 @@ def test_a_turned_picture_has_no_orientation_left(kind: str, tmp_path: Path) -> 
     assert turned.size == (16, 24)
     assert upright(turned).size == (16, 24)
     assert turned.getexif()[0x010E] == "a description"
+
+
+def test_a_picture_turned_by_xmp_is_turned_once(tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+    plain("RGB", COLOUR).save(tmp_path / "photo.png", pnginfo=texts)
+    turned = load_image(tmp_path / "photo.png", as_rgb=False)
+    assert turned.size == (16, 24)
+    assert upright(turned).size == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("declared", "kept"),
+    [
+        ((300, 299.5), (300, 299.5)),
+        *(((dots, 300), None) for dots in (0, -1, 1e7, float("nan"), float("inf"), "many", None)),
+        ((300,), None),
+        (300, None),
+        (None, None),
+    ],
+)
+def test_an_impossible_resolution_is_left_out(declared: object, kept: object) -> None:
+    """A TIFF may declare any pair of numbers, and no format could be written with them."""
+    image = plain("RGB", COLOUR)
+    image.info["dpi"] = declared
+    assert upright(image).info["dpi"] == kept

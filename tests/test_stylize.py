@@ -24,6 +24,7 @@ from polystyle.data.samples import to_float
 from polystyle.networks.model_file import PRETRAINED_FILE, Model, load_model, save_model
 from polystyle.networks.style_pack import extract_style, save_style_pack
 from polystyle.networks.transformer_net import TransformerNet
+from polystyle.painting import video
 from polystyle.painting.painter import Painter
 from polystyle.painting.video import is_video
 from polystyle.stylize import main
@@ -441,6 +442,8 @@ def test_an_embedded_thumbnail_and_damaged_metadata_stay_behind(
         "c-wave.jpg": (30, 20),
     }
     assert thumbnail not in (tmp_path / "painted" / "a-wave.jpg").read_bytes()
+    with Image.open(tmp_path / "painted" / "c-wave.jpg") as image:
+        assert "dpi" not in image.info
 
 
 def test_folders_and_patterns_are_looked_into(model: Path, tmp_path: Path) -> None:
@@ -810,6 +813,16 @@ def test_pictures_and_texts_are_no_videos(tmp_path: Path) -> None:
     assert not is_video(tmp_path / "missing.mp4")
     (tmp_path / "f.mp4").write_bytes(b"damaged")
     assert is_video(tmp_path / "f.mp4")
+
+
+def test_a_video_without_pyav_names_what_to_install(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"a video")
+    monkeypatch.setattr(video, "av", None)
+    options = ("--style", "wave", "--output", tmp_path / "painted")
+    assert stylize(model, tmp_path / "clip.mp4", *options) == 1
+    assert "videos need PyAV: pip install 'polystyle[video]'" in capsys.readouterr().err
 
 
 def test_a_videos_format_and_lost_transparency(

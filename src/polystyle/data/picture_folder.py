@@ -33,13 +33,11 @@ class PictureFolder:
     """What a folder holds.
 
     Attributes:
-        path: the folder.
         pictures: the paths that have a picture's extension, sorted.
         unread: the number of other files by extension, and of subfolders that were not looked
             into.
     """
 
-    path: Path
     pictures: list[Path]
     unread: Counter[str]
 
@@ -117,7 +115,7 @@ def look_into(folder: Path, deep: bool) -> PictureFolder:
                 unread[FOLDERS] += 1
         if not deep:
             break
-    return PictureFolder(folder, sorted(pictures), unread)
+    return PictureFolder(sorted(pictures), unread)
 
 
 def unread_kinds(unread: Counter[str]) -> str:

@@ -85,8 +85,7 @@ def stylize_video(
         OSError: source can't be read as a video, or target can't be written. Also if frames of
             source were damaged or missing: then target holds all others.
     """
-    if av is None:
-        raise ValueError("videos need PyAV: pip install 'polystyle[video]'")
+    check_av()
     if target.suffix.lower() not in FORMATS:
         raise ValueError(f"{target}: a video can be written as {', '.join(FORMATS)}")
     first = first_frame(source)
@@ -117,6 +116,12 @@ def stylize_video(
     if reader.damage:
         raise OSError(f"{source} is damaged: {reader.damage}. {target} holds the rest")
     return num_painted
+
+
+def check_av() -> None:
+    """Raises ValueError if PyAV is not installed."""
+    if av is None:
+        raise ValueError("videos need PyAV: pip install 'polystyle[video]'")
 
 
 def is_video(path: Path) -> bool:
@@ -161,7 +166,9 @@ def has_transparency(source: Path) -> bool:
 
     Raises:
         OSError: it can't be read as a video.
+        ValueError: PyAV is not installed.
     """
+    check_av()
     with VideoReader(source) as reader:
         pixels = reader.pictures.codec_context.format
         # FFmpeg decodes VP8 and VP9 without the alpha that this tag announces.
