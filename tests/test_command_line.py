@@ -22,6 +22,7 @@ from polystyle.training.command_line import (
     unquoted,
 )
 from polystyle.training.config_check import read_style_numbers
+from polystyle.training.messages import resume_command
 
 AWKWARD = {
     "spaces": "my photos",
@@ -261,6 +262,18 @@ def test_an_override_is_printed_as_people_type_it(path: str, typed: str) -> None
     assert path_override("x_dir", path) == typed
     value = parsed(for_hydra([typed])[0])
     assert os.path.normpath(value) == path
+
+
+@pytest.mark.parametrize("name", ["-run", "~", "null", "'a'", "my run", "2024", "it's, {b}"])
+def test_the_command_that_goes_on_finds_the_folder(name: str) -> None:
+    typed = ["--config-dir", "my conf", "data.content_dir=it's (2)", "ckpt_path=old", "seed=3"]
+    words = shlex.split(resume_command(typed, Path(name)))
+    assert words[0] == "polystyle-train"
+    *overrides, flag = for_hydra(words[1:])
+    assert flag == "--config-dir=my conf"
+    values = {text.partition("=")[0]: parsed(text) for text in overrides}
+    assert os.path.normpath(values.pop("hydra.run.dir")) == name
+    assert values == {"data.content_dir": "it's (2)", "seed": 3, "ckpt_path": "last"}
 
 
 @pytest.mark.parametrize(

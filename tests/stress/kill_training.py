@@ -175,7 +175,7 @@ class Life:
             if len(seen) >= writes:
                 time.sleep(microseconds / 1e6)
                 self.process.send_signal(signal.SIGSTOP)
-                if self.writing():
+                if any(file.startswith(name) for file in self.writing()):
                     return
                 # The file was finished meanwhile: wait for the next one.
                 self.process.send_signal(signal.SIGCONT)
