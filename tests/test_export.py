@@ -227,7 +227,8 @@ def test_prints_the_result_and_nothing_of_the_exporter(
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     assert lines[5].startswith(f"Exported {path}: {size}, float32, opset ")
     assert lines[5].endswith(f"3 styles: {', '.join(STYLE_NAMES)}")
-    assert len(lines) == 10
+    assert lines[6].endswith("like polystyle-stylize --scale native")
+    assert len(lines) == 11
 
 
 @pytest.mark.slow
