@@ -384,9 +384,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     new_photos = fill(output / "photos", photos, quality=95)
     new_paintings = fill(output / "paintings", paintings, quality=92)
     if new_photos or new_paintings:
-        print(
-            f"Made {counted(new_photos, 'photo')} and {counted(new_paintings, 'painting')} in {output}."
-        )
+        made = f"{counted(new_photos, 'photo')} and {counted(new_paintings, 'painting')}"
+        print(f"Made {made} in {output}.")
     else:
         print(f"Everything is already in {output}.")
     print("Next: polystyle-train experiment=quickstart")
