@@ -378,7 +378,7 @@ def test_every_error_is_one_line(
     folder = refusal(monkeypatch, "remove", model, "wave", "--output", pack.parent)
     assert folder == f"{pack.parent} is a folder: --output names a file"
     file = refusal(monkeypatch, "extract", model, "candy", "--output", pack)
-    assert file == f"{pack} is a file: --output names a folder"
+    assert file == f"{pack} is a style pack, not a folder: write to another folder"
 
 
 # ---- The command ------------------------------------------------------------------------------
