@@ -30,6 +30,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
+from polystyle.files.terminal_text import counted
+
 PHOTOS = {
     "astronaut": "astronaut.png",
     "cat": "chelsea.png",
@@ -382,7 +384,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     new_photos = fill(output / "photos", photos, quality=95)
     new_paintings = fill(output / "paintings", paintings, quality=92)
     if new_photos or new_paintings:
-        print(f"Made {new_photos} photos and {new_paintings} paintings in {output}.")
+        made = f"{counted(new_photos, 'photo')} and {counted(new_paintings, 'painting')}"
+        print(f"Made {made} in {output}.")
     else:
         print(f"Everything is already in {output}.")
     print("Next: polystyle-train experiment=quickstart")

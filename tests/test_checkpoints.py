@@ -190,7 +190,7 @@ def test_only_a_checkpoint_of_the_same_run_goes_on() -> None:
     del checkpoint["optimizer_states"]
     path = Path("some.ckpt")
     assert checked_step(path, checkpoint, module, 20) == 8
-    with pytest.raises(ValueError, match="a learning-rate schedule over 20 steps"):
+    with pytest.raises(ValueError, match=r"over 20 steps, .*init=RUN .*trainer\.max_steps=20$"):
         checked_step(path, checkpoint, module, 30)
     wider = make_module(["dots"], loss=None, width=0.25)
     with pytest.raises(ValueError, match="of a network of another shape"):

@@ -205,6 +205,8 @@ def test_other_paintings_do_not_resume(whole_run: Path, tmp_path: Path) -> None:
     assert "trained on the styles dots, haze, rust; the paintings now are dots, haze, sand" in (
         result.stderr
     )
+    assert f"experiment=add_styles model_file={whole_run}" in result.stderr
+    assert f"init={whole_run}" in result.stderr
     assert "Traceback" not in result.stderr
 
 

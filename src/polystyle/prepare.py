@@ -80,7 +80,8 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     print(
         f"Made {output}: {counted(made.num_photos, 'photo')}{skipped} in "
         f"{counted(made.num_shards, 'shard')}, {made.num_bytes / 1e6:.1f} MB, "
-        f"{time.monotonic() - started_at:.0f} seconds\n"
+        f"{counted(round(time.monotonic() - started_at), 'second')}
+"
         f"Train: polystyle-train {shlex.quote(path_override('data.content_dir', output))} "
         "data.style_dir=PAINTINGS"
     )

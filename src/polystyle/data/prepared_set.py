@@ -20,6 +20,7 @@ from PIL import Image
 from polystyle.data.images import LEAST_SIDE
 from polystyle.data.picture_folder import list_images
 from polystyle.files.path_kind import PREPARED_INDEX as INDEX
+from polystyle.files.terminal_text import counted
 
 PHOTOS_PER_SHARD = 4096  # about 100 MB at 256 pixels
 
@@ -132,7 +133,9 @@ def read_prepared(folder: Path) -> list[PreparedPhoto]:
         if not path.is_file():
             raise ValueError(f"{path} is missing from the prepared set: {remedy}")
         if path.stat().st_size != size:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {size}: {remedy}")
+            raise ValueError(
+                f"{path} has {counted(path.stat().st_size, 'byte')} instead of {size}: {remedy}"
+            )
     return photos
 
 

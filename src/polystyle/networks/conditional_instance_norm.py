@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polystyle.files.terminal_text import counted
+
 
 class ConditionalInstanceNorm2d(nn.Module):
     """Instance normalization whose gamma and beta are chosen, or mixed, by style.
@@ -98,7 +100,7 @@ class ConditionalInstanceNorm2d(nn.Module):
                 f"not of shape {list(style.shape)}"
             )
         if style.shape[0] != x.shape[0]:
-            raise ValueError(f"style is for {style.shape[0]} images, x has {x.shape[0]}")
+            raise ValueError(f"style is for {counted(style.shape[0], 'image')}, x has {x.shape[0]}")
         if style.ndim == 1:
             if style.dtype not in (torch.int64, torch.int32):
                 raise ValueError(f"a style index must be int64 or int32, not {style.dtype}")
@@ -110,7 +112,9 @@ class ConditionalInstanceNorm2d(nn.Module):
         elif not style.is_floating_point():
             raise ValueError(f"a mix of styles must be floating, not {style.dtype}")
         elif style.shape[1] != self.num_styles:
-            raise ValueError(f"a mix must have {self.num_styles} styles, not {style.shape[1]}")
+            raise ValueError(
+                f"a mix must have {counted(self.num_styles, 'style')}, not {style.shape[1]}"
+            )
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, num_styles={self.num_styles}, eps={self.eps}"

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from polystyle.files.safetensors_file import read_header
+from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import read_training, save_model
 from polystyle.training.module import Batch, MultiStyleModule
 from polystyle.training.slurm import REQUEUE_SIGNAL, is_job
@@ -153,7 +154,7 @@ class StopWhenNotFinite(Callback):
             return
         log.warning(
             f"\nStep {step}: loss or gradient was not finite in {skipped - self.skipped} of the "
-            f"last {trainer.log_every_n_steps} steps, which were skipped"
+            f"last {counted(trainer.log_every_n_steps, 'step')}: skipped"
         )
         self.skipped = skipped
         pl_module.log("train/skipped_steps", float(skipped))

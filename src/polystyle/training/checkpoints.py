@@ -15,6 +15,7 @@ from torch import Tensor
 
 from polystyle.files.atomic_file import atomic_write
 from polystyle.files.path_kind import CHECKPOINT, check_kind, run_of
+from polystyle.files.terminal_text import counted
 
 if TYPE_CHECKING:
     from polystyle.training.module import MultiStyleModule
@@ -102,7 +103,8 @@ def checked_step(
     for schedule in checkpoint["lr_schedulers"]:
         if schedule.get("total_steps", max_steps) != max_steps:
             raise ValueError(
-                f"{path} follows a learning-rate schedule over {schedule['total_steps']} steps, "
+                f"{path} follows a learning-rate schedule over "
+                f"{counted(schedule['total_steps'], 'step')}, "
                 f"so that trainer.max_steps can't change: train on in another folder with "
                 f"init={run} hydra.run.dir=NEW_FOLDER and without ckpt_path, or set "
                 f"trainer.max_steps={schedule['total_steps']}"
