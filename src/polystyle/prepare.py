@@ -80,8 +80,7 @@ def prepare(photos: Path, output: Path, size: int) -> None:
     print(
         f"Made {output}: {counted(made.num_photos, 'photo')}{skipped} in "
         f"{counted(made.num_shards, 'shard')}, {made.num_bytes / 1e6:.1f} MB, "
-        f"{counted(round(time.monotonic() - started_at), 'second')}
-"
+        f"{counted(round(time.monotonic() - started_at), 'second')}\n"
         f"Train: polystyle-train {shlex.quote(path_override('data.content_dir', output))} "
         "data.style_dir=PAINTINGS"
     )
