@@ -102,7 +102,7 @@ def export(
 
     model = model_file.model_path(model)
     trained = model_file.load_model(model)
-    output = output or default_output(model, precision)
+    output = output or model_file.folder_of(model) / default_name(model, precision)
     check_can_be_folder(output.parent)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already: --overwrite replaces it")
@@ -126,12 +126,10 @@ def export(
     print_usage(output, trained.style_names)
 
 
-def default_output(model_file: Path, precision: str) -> Path:
-    """The ONNX file beside a model file; float16 has a name of its own."""
+def default_name(model: Path, precision: str) -> str:
+    """The name of a model file's ONNX file; float16 has one of its own."""
     ending = "" if precision == "float32" else f"-{precision}"
-    from polystyle.networks.model_file import folder_of
-
-    return folder_of(model_file) / f"{model_file.stem}{ending}.onnx"
+    return f"{model.stem}{ending}.onnx"
 
 
 def print_usage(output: Path, style_names: list[str]) -> None:

@@ -173,7 +173,7 @@ def kind_of_file(path: Path) -> Kind:
         return kind_of_safetensors(path)
     if zipfile.is_zipfile(path):
         return kind_of_zip(path)
-    if is_picture(path):
+    if pillow_knows(path):
         return Kind.PICTURE
     if len(head) > 8 and head[0] == 8 and head[1] < 32 and head[2] in ONNX_FIELDS:
         return Kind.ONNX
@@ -209,7 +209,7 @@ def kind_of_zip(path: Path) -> Kind:
     return Kind.CHECKPOINT if b"style_names" in keys else Kind.OTHER_CHECKPOINT
 
 
-def is_picture(path: Path) -> bool:
+def pillow_knows(path: Path) -> bool:
     """Whether Pillow knows the format of a file. No pixel is decoded."""
     try:
         with warnings.catch_warnings():
