@@ -149,7 +149,7 @@ def make_trainer(
             val_check_interval=steps_to_validation * settings["accumulate_grad_batches"],
             log_every_n_steps=steps_to_log,
             # Else min_steps would have Lightning wait for the end of an epoch, which never comes.
-            min_epochs=0,
+
             # cuDNN's search for the fastest convolutions would make `deterministic` void.
             benchmark=bool(settings.get("benchmark")) and not settings.get("deterministic"),
             enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
