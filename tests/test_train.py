@@ -119,7 +119,7 @@ def test_stopping_and_resuming_equals_not_stopping(whole_run: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_a_whole_run_that_goes_on(folders: Path, number: signal.Signals) -> None:
     name, every = number.name, "trainer.val_check_interval=4"
     line = (f"hydra.run.dir={name}", "ckpt_path=last", "data.num_workers=2", every)
@@ -139,6 +139,9 @@ def test_a_signal_leaves_a_whole_run_that_goes_on(folders: Path, number: signal.
             time.sleep(0.05)
         time.sleep(0.5)
         os.killpg(process.pid, number)
+        if number == signal.SIGHUP:  # the kernel and the shell each send one
+            time.sleep(0.05)
+            os.killpg(process.pid, number)
         output, _ = process.communicate(timeout=120)
     finally:
         process.kill()

@@ -1,9 +1,14 @@
 """Several devices, a process for each: one folder, one that speaks, one end. Imports no torch."""
 
+import atexit
 import os
 import signal
 import time
+from contextlib import suppress
+from functools import cache
+from itertools import count
 from multiprocessing import active_children
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +41,31 @@ def share_run_name() -> None:
         os.environ["POLYSTYLE_RUN"] = store.get("polystyle").decode()
     elif int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
         os.environ["POLYSTYLE_RUN"] = "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
+
+
+@cache
+def run_name(folder: str) -> str:
+    """The name of the folder, within `folder`, of a run or sweep that got none: the time at which
+    it started, of all its processes alike.
+
+    The folder is made here. Of two runs that start in the same second one fails to make it, and
+    appends a number. A folder that is still empty when the process ends is removed.
+    """
+    if shared := os.environ.get("POLYSTYLE_RUN"):  # see `share_run_name`
+        return shared
+    time_now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in count(1):
+        name = time_now if number == 1 else f"{time_now}_{number}"
+        with suppress(FileExistsError):
+            Path(folder, name).mkdir(parents=True)
+            break
+    atexit.register(remove_if_empty, Path(folder, name).absolute())
+    return name
+
+
+def remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def check_devices(trainer: "Trainer", batch_size: int, is_sweep: bool) -> None:
