@@ -521,7 +521,9 @@ def test_with_several_workers_a_photo_is_named_once_and_replaced_alike(
     # Each of two workers met it.
     assert 2 * 24 / len(data.train_paths) > 3
     assert named((tmp_path / "log").read_text(), path) == 1
-    assert listed.read_text() == f"{path}\tcan't be read: it is no picture that Pillow knows\n"
+    assert listed.read_text().splitlines()[1:] == [
+        f"{path}\tcan't be read: it is no picture that Pillow knows"
+    ]
     assert data.skipped.count() == 1
     assert equal(batches, loader_batches(make_data(photos, paintings, batch_size=2), 24))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polystyle.training.distributed import remove_if_empty, run_name
+from polystyle.training.distributed import remove_empty, run_name
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,7 @@ def test_only_an_empty_folder_is_removed(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     (tmp_path / "empty").mkdir()
-    for name in ("full", "empty", "missing"):
-        remove_if_empty(tmp_path / name)
+    remove_empty(tmp_path / name for name in ("full", "empty", "missing"))
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 # The folders of the sweep's jobs that failed in this process.
 failed_jobs: list[str] = []
 
-OmegaConf.register_new_resolver("run_name", run_name)
+# Cached, for the jobs of a sweep on a cluster: Hydra hands a configuration's cache on to them.
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True)
 
 
 def main() -> None:
@@ -50,8 +51,6 @@ def main() -> None:
     threading.excepthook = lambda _: None
     # Classes of one's own, such as network._target_=my_net.MyNet, are looked for here, too.
     sys.path.append(str(Path.cwd()))
-    # As for a key, null means none; Hydra takes it for the name of a group's file.
-    sys.argv[1:] = ["logger=none" if text == "logger=null" else text for text in sys.argv[1:]]
     try:
         share_run_name()
         # Lightning starts the processes of other devices with these arguments, and its own.
@@ -113,13 +112,12 @@ def run(cfg: DictConfig) -> None:
         wait_for_rank_zero()
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
         reason = build_run.run_error(error, run_dir)
-        is_last = not is_local_sweep()
-        if not is_last:
+        if is_local_sweep():  # before the folder is removed: the line goes to train.log, too
             failed_jobs.append(str(run_dir))
             log.error(f"polystyle-train: {run_dir} failed: {reason}")
         if is_rank_zero() and not isinstance(error, messages.RunStoppedError):
             remove_unused_folders(refused=run_dir)
-        if is_last:
+        if not is_local_sweep():
             sys.exit(f"polystyle-train: {reason}")
 
 

@@ -24,6 +24,8 @@ from pathlib import Path
 from kill_training import LostError, make_folders, scratch_folder
 from tqdm import tqdm
 
+from polystyle.files.atomic_file import UNFINISHED
+
 # What a shell appends to the command. The status is that of the command, and not of `head`.
 WAYS = {
     "stdout closed": ">&-",
@@ -120,7 +122,7 @@ def check(status: int, expected: int, written: Path) -> None:
         raise LostError(f"the exit status is {status}, not {expected}")
     if not written.is_file():
         raise LostError(f"there is no {written}")
-    if unfinished := list(written.parent.rglob("*.part")):
+    if unfinished := list(written.parent.rglob(f".*{UNFINISHED}")):
         raise LostError(f"{unfinished[0]} is left")
 
 

@@ -128,6 +128,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         cfg.trainer,
         list(callbacks.values()),
         logger,
+        checkpoint_folder=folder / "checkpoints",
     )
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     check_devices(trainer, data.batch_size, is_sweep)

@@ -4,12 +4,15 @@ import atexit
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import count
 from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from polystyle.files.new_folder import missing_folders
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -49,23 +52,26 @@ def run_name(folder: str) -> str:
     it started, of all its processes alike.
 
     The folder is made here. Of two runs that start in the same second one fails to make it, and
-    appends a number. A folder that is still empty when the process ends is removed.
+    appends a number. A folder that is still empty when the process ends is removed, and so are the
+    parents that were made for it.
     """
     if shared := os.environ.get("POLYSTYLE_RUN"):  # see `share_run_name`
         return shared
     time_now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    new = missing_folders(Path(folder).absolute())
     for number in count(1):
         name = time_now if number == 1 else f"{time_now}_{number}"
         with suppress(FileExistsError):
             Path(folder, name).mkdir(parents=True)
             break
-    atexit.register(remove_if_empty, Path(folder, name).absolute())
+    atexit.register(remove_empty, [Path(folder, name).absolute(), *new])
     return name
 
 
-def remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
+def remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
 
 
 def check_devices(trainer: "Trainer", batch_size: int, is_sweep: bool) -> None:

@@ -1,6 +1,7 @@
 """One run, once it is built: announce it, put it on record, train, and say what was made."""
 
 import logging
+import shlex
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
@@ -17,8 +19,10 @@ from polystyle.files.atomic_file import atomic_write
 from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import LAST
+from polystyle.training.command_line import path_override
 from polystyle.training.distributed import end_other_processes
 from polystyle.training.early_end import reason_of
+from polystyle.training.first_step import FirstStep
 from polystyle.training.memory import is_out_of_memory
 from polystyle.training.messages import (
     EXPECTED,
@@ -136,12 +140,23 @@ def complete(run: Run) -> None:
         run.data.setup()
         run.module.load_state_dict(run.checkpoint[1]["state_dict"])
         model_file.complete(run.module, run.start_step, run.data)
-    log.info(f"It is at step {run.start_step} already: raise trainer.max_steps to train on")
+    log.info(f"It is at step {run.start_step} already: {how_to_train_on(run)}")
     log.info(made(run.folder, run.new_styles))
 
 
+def how_to_train_on(run: Run) -> str:
+    """What to do with a run that is at its last step, to train its network further."""
+    if any("total_steps" in schedule for schedule in run.checkpoint[1]["lr_schedulers"]):
+        return (
+            "its learning rate has come to its end there. A new run trains on from its network: "
+            f"{shlex.join([path_override('init', run.folder), 'hydra.run.dir=NEW_FOLDER'])}, "
+            "without ckpt_path"
+        )
+    return "raise trainer.max_steps to train on"
+
+
 def begin(run: Run) -> None:
-    """Check the disk, put the run on record, and say where it starts.
+    """Check the disk, and say where the run starts. The run is put on record once training begins.
 
     Raises:
         OSError: there is no room, or the folder can't be written to.
@@ -152,6 +167,21 @@ def begin(run: Run) -> None:
     trainer = run.trainer
     if trainer.is_global_zero and not trainer.fast_dev_run:
         remove_leftovers(run.folder)
+    if run.checkpoint:
+        log.info(f"Going on from {run.checkpoint[0]}, step {run.start_step}")
+    else:
+        log.info("Starting")
+    # After the first step was tried: a start that is refused there adds nothing to the record of
+    # the run that it would have gone on with.
+    places = [i for i, c in enumerate(trainer.callbacks) if isinstance(c, FirstStep)]
+    record = LambdaCallback(on_train_start=lambda *_: put_on_record(run))
+    trainer.callbacks.insert(max(places, default=-1) + 1, record)
+
+
+def put_on_record(run: Run) -> None:
+    """Write what the run is to its folder, and tell its logger."""
+    trainer = run.trainer
+    if trainer.is_global_zero and not trainer.fast_dev_run:
         fingerprint = run.data.fingerprint()
         write_record(run.folder, run.configuration, fingerprint, run.start_step, run.changes)
         write_configuration(run)
@@ -159,10 +189,6 @@ def begin(run: Run) -> None:
             (run.folder / "checkpoints").mkdir(exist_ok=True)
     if trainer.logger:
         log_configuration(trainer.logger, run.resolved_yaml)
-    if run.checkpoint:
-        log.info(f"Going on from {run.checkpoint[0]}, step {run.start_step}")
-    else:
-        log.info("Starting")
 
 
 def log_configuration(logger: Logger, resolved_yaml: str) -> None:

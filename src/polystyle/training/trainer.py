@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -117,6 +118,7 @@ def make_trainer(
     settings: Mapping[str, object],
     callbacks: list[Callback],
     logger: Logger | bool,
+    checkpoint_folder: Path | None = None,
 ) -> Trainer:
     """Build the Trainer.
 
@@ -126,6 +128,7 @@ def make_trainer(
         callbacks: see Lightning's Trainer; only what is among them draws a bar or writes
             checkpoints.
         logger: see Lightning's Trainer.
+        checkpoint_folder: see `CheckpointFiles`.
 
     Raises:
         ValueError: Lightning refuses an argument, or their combination.
@@ -133,7 +136,7 @@ def make_trainer(
     precision = settings["precision"]
     if precision == "auto":
         precision = best_precision(settings["accelerator"])
-    plugins = [CheckpointFiles()]
+    plugins = [CheckpointFiles(checkpoint_folder)]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # StopOnSignal sees to it
     # A run shorter than an interval is validated, and logged, once, at its end.
