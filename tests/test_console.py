@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from vanish_consoles import COMMANDS, attempt, command_line, lose_console, make_inputs
+from kill_training import make_folders
+from vanish_consoles import COMMANDS, attempt, command_line, lose_console
 
 from polystyle.files.console import tolerant
 
@@ -112,8 +113,8 @@ def test_every_command_survives_the_loss_of_its_console(command: str, tmp_path: 
 
 @pytest.mark.slow
 def test_work_is_done_without_a_console(tmp_path: Path) -> None:
-    make_inputs(tmp_path)
+    make_folders(tmp_path)
     attempt(tmp_path, "train", "nobody reads")
-    attempt(tmp_path, "prepare", "both closed")
-    attempt(tmp_path, "stylize", "full disk")
-    attempt(tmp_path, "stylize", None)
+    (tmp_path / "made").rename(tmp_path / "run")
+    attempt(tmp_path, "stylize", "both closed")
+    attempt(tmp_path, "train", None)

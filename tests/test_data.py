@@ -917,8 +917,8 @@ def test_the_end_of_training_reports_the_photos_that_cannot_be_used(
 
 def test_workers_ignore_the_signals_that_the_main_process_handles() -> None:
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGUSR1"):  # Windows has none
-        numbers.append(signal.SIGUSR1)
+    if hasattr(signal, "SIGUSR1"):  # Windows has neither
+        numbers += [signal.SIGHUP, signal.SIGUSR1]
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         init_worker(0)

@@ -1,15 +1,21 @@
 """Every key of the Trainer's configuration works, or is refused by name."""
 
 import inspect
+import json
 import logging
+import logging.handlers
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import hydra
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from training import load_checkpoint, run, train_command
@@ -120,6 +126,39 @@ def test_csv_has_the_curves_and_the_intervals_count_optimizer_steps(
     assert "Curves: " in messages[-1] and messages[-1].endswith("csv/version_0/metrics.csv")
 
 
+class VanishingTerminal(Callback):
+    """Sends SIGHUP twice within a step, as the kernel and the shell do, and once more where the
+    last checkpoint is written."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+
+    def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
+        if not trainer.training:
+            signal.raise_signal(signal.SIGHUP)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_terminal_that_vanishes_stops_the_run_after_its_step(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unwanted: list[int] = []  # what would have killed the process
+    before = signal.signal(signal.SIGHUP, lambda number, _: unwanted.append(number))
+    try:
+        with pytest.raises(SystemExit) as end:
+            start("trainer.max_steps=5", "+callbacks.end._target_=test_trainer.VanishingTerminal")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert end.value.code == 128 + signal.SIGHUP
+    assert not unwanted
+    assert load_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 2
+    assert caplog.messages[-1].startswith("Go on:  polystyle-train ")
+
+
 class PictureLogger(Logger):
     """Takes pictures and hyperparameters as Lightning's WandbLogger does, and keeps them."""
 
@@ -152,13 +191,18 @@ def test_another_logger_gets_numbers_pictures_and_the_configuration(start: Start
 
 
 @pytest.mark.slow
-def test_the_summary_and_the_profile_are_printed(folders: Path) -> None:
-    asked = ("trainer.enable_model_summary=true", "+trainer.profiler=simple")
-    line = ("trainer.max_steps=1", "hydra.run.dir=told", *asked)
-    result = run(train_command(folders, *line), folders)
-    assert result.returncode == 0, result.stderr
-    assert "| TransformerNet |" in result.stdout + result.stderr
-    assert "FIT Profiler Report" in result.stdout + result.stderr
+@pytest.mark.filterwarnings("ignore")
+def test_the_summary_and_the_profile_are_printed(start: Start) -> None:
+    printed = logging.handlers.MemoryHandler(1000)
+    logging.getLogger("lightning.pytorch").addHandler(printed)  # beside its own, of the console
+    try:
+        start("trainer.max_steps=1", "trainer.enable_model_summary=true")
+        start("trainer.max_steps=2", "ckpt_path=last", "+trainer.profiler=simple")
+    finally:
+        logging.getLogger("lightning.pytorch").removeHandler(printed)
+    summary, profile = (record.getMessage() for record in printed.buffer)
+    assert "| TransformerNet |" in summary
+    assert "FIT Profiler Report" in profile
 
 
 @pytest.mark.slow
@@ -251,28 +295,59 @@ def test_what_a_given_network_decides_is_not_typed_beside_it(
 
 
 @pytest.mark.slow
-def test_a_failed_job_does_not_end_a_sweep(folders: Path) -> None:
-    line = ("network.width=0,0.125", "trainer.max_steps=1", "hydra.sweep.dir=some_fail")
+def test_a_sweep_trains_one_run_for_each_value_and_goes_on_after_one_that_fails(
+    folders: Path,
+) -> None:
+    values = "data.batch_size=2,0,3"
+    line = (values, "logger=null", "trainer.max_steps=1", "hydra.sweep.dir=sweep")
     result = run([*train_command(folders, *line, "data.num_workers=0"), "-m"], folders)
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
-    assert last == "polystyle-train: jobs of this sweep that failed: some_fail/0"
-    assert "some_fail/0 failed: width must be over 0, not 0" in result.stdout
-    assert not (folders / "some_fail/0/model.safetensors").exists()
-    assert (folders / "some_fail/1/model.safetensors").exists()
+    assert last == "polystyle-train: jobs of this sweep that failed: sweep/1"
+    assert "polystyle-train: sweep/1 failed: " in result.stdout
+    assert not (folders / "sweep/1").exists()
+    for number, batch_size in ((0, 2), (2, 3)):
+        assert (folders / f"sweep/{number}/model.safetensors").exists()
+        assert not (folders / f"sweep/{number}/tensorboard").exists()
+        configuration = OmegaConf.load(folders / f"sweep/{number}/.hydra/config.yaml")
+        assert configuration.data.batch_size == batch_size
+
+
+def test_hydra_is_not_told_to_change_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SimpleNamespace(job=SimpleNamespace(chdir=True))
+    monkeypatch.setattr(build_run.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(build_run.HydraConfig, "get", lambda: told)
+    with pytest.raises(ValueError, match=r"hydra\.job\.chdir=true: paths are relative"):
+        build_run.check_working_directory()
+    told.job.chdir = False
+    build_run.check_working_directory()
 
 
 @pytest.mark.slow
-def test_hydra_is_not_told_to_change_the_folder(folders: Path) -> None:
-    result = run(train_command(folders, "hydra.job.chdir=true"), folders)
-    assert result.returncode == 1
-    assert result.stderr.startswith("polystyle-train: hydra.job.chdir=true: paths are relative")
-    assert result.stderr.count("\n") == 1
+@pytest.mark.filterwarnings("ignore")
+def test_a_start_that_is_refused_adds_nothing_to_the_run_that_it_would_go_on_with(
+    start: Start, tmp_path: Path
+) -> None:
+    line = ("ckpt_path=last", "callbacks.stylized_grid=null")
+    start(*line, "trainer.max_steps=1")
+    files = [tmp_path / "run.json", tmp_path / ".hydra/config.yaml"]
+    before = [path.read_bytes() for path in files]
+    with pytest.raises(ValueError, match="which nothing logs"):
+        start(*line, "trainer.max_steps=2", "callbacks.best_checkpoints.monitor=val/los")
+    assert [path.read_bytes() for path in files] == before
+    start(*line, "trainer.max_steps=2")
+    assert [s["step"] for s in json.loads(files[0].read_text())["starts"]] == [0, 1]
 
 
 @pytest.mark.slow
-def test_logger_null_is_logger_none(folders: Path) -> None:
-    line = ("logger=null", "trainer.fast_dev_run=2", "hydra.run.dir=untold")
-    result = run(train_command(folders, *line), folders)
-    assert result.returncode == 0, result.stderr
-    assert "All is well, as far as 2 steps tell" in result.stdout
+@pytest.mark.filterwarnings("ignore")
+def test_a_finished_run_of_one_cycle_names_the_way_to_train_on(
+    start: Start, folders: Path, tmp_path: Path
+) -> None:
+    line = ("model/scheduler=one_cycle", "ckpt_path=last", "trainer.max_steps=2")
+    start(*line, "callbacks.stylized_grid=null")
+    messages = start(*line)
+    (said,) = [message for message in messages if message.startswith("It is at step 2 already: ")]
+    assert f" init={os.path.relpath(tmp_path)} hydra.run.dir=NEW_FOLDER, without " in said
+    further = ("trainer.max_steps=1", f"init={tmp_path}", f"run_dir={tmp_path / 'further'}")
+    assert f"Training starts from {tmp_path}, a network of 3 styles" in start(*further)

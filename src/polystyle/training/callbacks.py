@@ -272,6 +272,12 @@ class StopOnSignal(Callback):
         for number in self.before:
             signal.signal(number, self.after(number))
 
+    def ignore_hangups(self) -> None:
+        """To be called after training, if a signal has ended it: Lightning has put back the
+        handlers of before, and the last checkpoint is yet to be written."""
+        for number in hangup_signals():
+            signal.signal(number, signal.SIG_IGN)
+
     def after(self, number: signal.Signals) -> Any:
         """What a signal does from now on. The last checkpoint is yet to be written."""
         if self.received and number == getattr(signal, "SIGHUP", None):

@@ -219,6 +219,8 @@ def fit(run: Run) -> None:
     checkpoint = run.checkpoint[0] if run.checkpoint else None
     try:
         trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+        if signal_received(run):
+            run.callbacks["stop_on_signal"].ignore_hangups()
         if run.has_checkpoints and not trainer.fast_dev_run:
             trainer.save_checkpoint(run.folder / "checkpoints" / LAST)
     except SystemExit:
