@@ -25,6 +25,17 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == names
 
 
+def test_a_run_that_writes_nothing_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[tuple] = []
+    monkeypatch.setattr("atexit.register", lambda *call: at_exit.append(call))
+    run_name.__wrapped__(str(tmp_path / "new" / "outputs"))
+    ((function, folders),) = at_exit
+    function(folders)
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_processes_of_a_run_share_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

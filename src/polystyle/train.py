@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 failed_jobs: list[str] = []
 
 # Cached, for the jobs of a sweep on a cluster: Hydra hands a configuration's cache on to them.
-OmegaConf.register_new_resolver("run_name", run_name, use_cache=True)
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
 
 
 def main() -> None:
