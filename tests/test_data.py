@@ -926,3 +926,15 @@ def test_workers_ignore_the_signals_that_the_main_process_handles() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_paintings_in_subfolders_alone_are_told_how_they_are_read(
+    photos: Path, paintings: Path, tmp_path: Path
+) -> None:
+    said = "all in subfolders: each subfolder is one style"
+    assert not any(said in line for line in make_data(photos, paintings).summary())
+    deep = tmp_path / "museum"
+    (deep / "monet").mkdir(parents=True)
+    for path in list(paintings.iterdir())[:2]:
+        shutil.copy(path, deep / "monet")
+    assert f"{deep} holds 2 paintings, {said}" in make_data(photos, deep).summary()
