@@ -31,7 +31,7 @@ def srgb_conversion(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
 
 @cache
 def lab_conversion() -> ImageCms.ImageCmsTransform:
-    return conversion(ImageCms.createProfile("LAB"), "LAB")
+    return conversion(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB")
 
 
 @lru_cache(maxsize=16)
@@ -59,9 +59,7 @@ def described_mode(color_space: str, mode: str) -> str | None:
     return "RGB" if color_space == "RGB" and mode != "CMYK" else None
 
 
-def conversion(
-    source: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, input_mode: str
-) -> ImageCms.ImageCmsTransform:
+def conversion(source: ImageCms.ImageCmsProfile, input_mode: str) -> ImageCms.ImageCmsTransform:
     return ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from polystyle.data.draws import (
@@ -34,7 +34,7 @@ from polystyle.data.images import (
 )
 from polystyle.data.paintings import find_paintings, load_paintings, thumbnails
 from polystyle.data.picture_folder import unread_line
-from polystyle.data.prepared_set import find_photos, is_prepared
+from polystyle.data.prepared_set import Photo, find_photos, is_prepared
 from polystyle.data.samples import (
     TrainingImages,
     TriedPhoto,
@@ -48,6 +48,8 @@ from polystyle.files.terminal_text import counted, sanitized
 from polystyle.style_names import IDENTITY_STYLE
 
 log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
 
 # Most worker processes of a loader if data.num_workers is null.
 MOST_WORKERS = 16
@@ -298,7 +300,7 @@ class StyleTransferData(LightningDataModule):
             raise ValueError("none of the held-out photos can be used")
         return torch.stack(photos)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor | int]]:
         """Endless batches of `TrainingImages` from the trainer's step on, this device's share of
         each. `on_after_batch_transfer` finishes them.
 
@@ -306,6 +308,7 @@ class StyleTransferData(LightningDataModule):
             ValueError: see `StepSampler`.
         """
         trainer = self.trainer
+        assert trainer is not None  # Lightning has set it
         sampler = StepSampler.of(trainer, self.batch_size)
         workers = self.num_workers
         if workers is None:
@@ -339,13 +342,15 @@ class StyleTransferData(LightningDataModule):
         content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
         return {"content": content, "style": batch["style"]}
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """One batch for each style: all held-out photos, to be painted in it."""
         batches = [
             {"content": self.val_photos, "style": torch.full((len(self.val_photos),), index)}
             for index in range(len(self.conditions))
         ]
-        return DataLoader(batches, batch_size=None, generator=torch.Generator())
+        return DataLoader(
+            cast(Dataset[Batch], batches), batch_size=None, generator=torch.Generator()
+        )
 
     def teardown(self, stage: str) -> None:
         """At the end of training, logs how many photos could not be used."""
@@ -374,10 +379,11 @@ def check_progressive_share(progressive_share: float, image_size: int) -> None:
 
 
 def split_photos(
-    named_photos: Mapping[str, Openable], val_fraction: float
-) -> tuple[list[Openable], list[Openable]]:
+    named_photos: Mapping[str, Photo], val_fraction: float
+) -> tuple[list[Photo], list[Photo]]:
     """The photos to train on and the held-out ones; the same list twice if one would be empty."""
-    to_train_on, held_out = [], []
+    to_train_on: list[Photo] = []
+    held_out: list[Photo] = []
     for name, photo in named_photos.items():
         (held_out if is_held_out(name, val_fraction) else to_train_on).append(photo)
     if to_train_on and held_out:
@@ -406,7 +412,9 @@ def try_photos(photos: Sequence[Openable], size: int) -> list[TriedPhoto]:
 
 def usable_cores() -> int:
     """The cores that this process may use: on a cluster often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def init_worker(worker: int) -> None:

@@ -80,10 +80,14 @@ class RandomCrop(NamedTuple):
 class Trainer(Protocol):
     """What the sampler asks of Lightning's Trainer."""
 
-    global_step: int
-    accumulate_grad_batches: int
-    global_rank: int
-    world_size: int
+    @property
+    def global_step(self) -> int: ...
+    @property
+    def accumulate_grad_batches(self) -> int: ...
+    @property
+    def global_rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
 
 
 class StepSampler(Sampler[int]):

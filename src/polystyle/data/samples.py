@@ -86,7 +86,7 @@ def try_photo(photo: Openable, size: int) -> TriedPhoto:
     return TriedPhoto(None, shorter_side < size, has_more_frames(photo))
 
 
-class TrainingImages(Dataset):
+class TrainingImages(Dataset[dict[str, Tensor | int]]):
     """Endless training samples; sample i is a pure function of (seed, i).
 
     A sample is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 STANDARD_DESCRIPTORS = (0, 1, 2)
 
@@ -24,7 +25,7 @@ class Console(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase) -> None:
         self.raw = raw
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             count = self.raw.write(data)
         except (OSError, ValueError):  # ValueError: the stream is closed
@@ -32,6 +33,10 @@ class Console(io.RawIOBase):
         # A full pipe that doesn't block gives None. A count of less than everything would have
         # Python try the rest again.
         return len(data) if count is None else count
+
+    @property
+    def name(self) -> Any:
+        return getattr(self.raw, "name", None)
 
     def writable(self) -> bool:
         return True
@@ -62,7 +67,7 @@ def tolerant(stream: io.TextIOWrapper | None) -> io.TextIOWrapper:
     device."""
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
-    raw = getattr(stream.buffer, "raw", stream.buffer)  # without a buffer under python -u
+    raw: Any = getattr(stream.buffer, "raw", stream.buffer)  # without a buffer under python -u
     console = Console(raw)
     return io.TextIOWrapper(
         console if raw is stream.buffer else io.BufferedWriter(console),

@@ -186,7 +186,7 @@ def kind_of_safetensors(path: Path) -> Kind:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(length)).get("__metadata__") or {}
-            form = header.get("format")
+            form = str(header.get("format"))  # any JSON value, in a damaged file
         except (ValueError, AttributeError, RecursionError):
             return Kind.OTHER
     return {"polystyle": Kind.MODEL, "polystyle-style": Kind.PACK}.get(form, Kind.SAFETENSORS)

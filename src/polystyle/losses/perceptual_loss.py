@@ -1,7 +1,8 @@
 """The perceptual loss: how far an image is from a photo's content and a painting's style."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from typing import Any
 
 import torch
@@ -112,6 +113,11 @@ def total_variation_loss(images: Tensor) -> Tensor:
     return down + across
 
 
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one loss. (The type of Python's `sum` may be int, that of nothing.)"""
+    return reduce(torch.add, losses)
+
+
 class PerceptualLoss(nn.Module):
     """The weighted sum of content, style and total-variation loss, per image.
 
@@ -129,6 +135,8 @@ class PerceptualLoss(nn.Module):
     Raises:
         ValueError: a layer that VGG-16 doesn't have, or no layer left.
     """
+
+    coefficients: Tensor
 
     def __init__(
         self,
@@ -265,11 +273,11 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             targets = self.vgg(content, self.content_weights)
         features = self.vgg(stylized, {**self.content_weights, **self.style_weights})
-        content_term = sum(
+        content_term = sum_of(
             weight * content_loss(features[layer], targets[layer], self.relative)
             for layer, weight in self.content_weights.items()
         )
-        style_term = sum(
+        style_term = sum_of(
             weight
             * style_loss(features[layer], getattr(self, f"{grams}_{layer}")[style], self.relative)
             for layer, weight in self.style_weights.items()

@@ -32,6 +32,8 @@ class VGG16(nn.Module):
         FileNotFoundError: no weights: no such file, or no source that can be reached.
     """
 
+    pixel_mean: Tensor
+
     def __init__(
         self, weights: str | None = None, pooling: Literal["max", "average"] = "max"
     ) -> None:

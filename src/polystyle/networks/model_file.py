@@ -247,7 +247,7 @@ def load_model(path: Path, network: type[nn.Module] | None = None) -> Model:
         network_class = find_network(path, kind, network)
         signature(network_class).bind(len(style_names), **kind.arguments)
         with torch.device("meta"):  # nothing is allocated for what the header says
-            net = network_class(len(style_names), **kind.arguments)
+            net: Any = network_class(len(style_names), **kind.arguments)
         net.arguments = kind.arguments
         training = read_training(header)
         thumbnails = {

@@ -54,7 +54,7 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
     batch, height, width = Dim("batch"), Dim("height", min=MIN_SIDE), Dim("width", min=MIN_SIDE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        proto = torch.onnx.export(
+        program = torch.onnx.export(
             net,
             # An example without special sizes, which the exporter would take for constants: no
             # side is a multiple of 4, and no two sides are equal.
@@ -64,7 +64,9 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
             input_names=["content", "style_mix"],
             output_names=["stylized"],
             dynamic_shapes=({0: batch, 2: height, 3: width}, {0: batch}),
-        ).model_proto
+        )
+    assert program is not None  # with dynamo=True
+    proto = program.model_proto
     clear_exporter_notes(proto.graph)
     name_output_sides(proto.graph)
     metadata = {
