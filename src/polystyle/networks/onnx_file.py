@@ -17,6 +17,8 @@ from polystyle.networks.onnx_usage import USAGE
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import MIN_SIDE
 
+RUNTIME_VERSION: str = onnxruntime.__version__
+
 
 class HalfPrecision(nn.Module):
     """A copy of a network that computes its convolutions in float16. CIN layers compute in float32

@@ -33,7 +33,7 @@ class CheckpointFiles(TorchCheckpointIO):
     folder first where the disk is nearly full, and none of weights that give infinite losses."""
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         path = Path(path)
         if checkpoint["skipped_in_a_row"]:

@@ -12,8 +12,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.path_kind import MODEL_NAME
 from polystyle.files.terminal_text import counted
-from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import LAST
 from polystyle.training.distributed import end_other_processes
 from polystyle.training.memory import is_out_of_memory
@@ -125,7 +125,7 @@ def complete(run: Run) -> None:
     if run.trainer.is_global_zero and not run.trainer.fast_dev_run:
         remove_leftovers(run.folder)
     if model_file := run.callbacks.get("model_file"):
-        run.data.setup()
+        run.data.setup("fit")
         run.module.load_state_dict(run.checkpoint[1]["state_dict"])
         model_file.complete(run.module, run.start_step, run.data)
     log.info(f"It is at step {run.start_step} already: raise trainer.max_steps to train on")
