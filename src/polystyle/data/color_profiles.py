@@ -1,4 +1,4 @@
-"""Embedded colour profiles: which conversion brings a picture to sRGB. Imports no torch."""
+"""Embedded colour profiles: the conversion of a picture's pixels to sRGB. Imports no torch."""
 
 from functools import cache, lru_cache
 from io import BytesIO
@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-# Colours of an sRGB profile's conversion may be rounded by this much, in levels of 255.
+# The largest rounding error of a conversion from sRGB to sRGB, in levels of 255.
 MOST_ROUNDING = 2
 
 # Modes whose single channel is a grey. A profile of grey describes no other mode.

@@ -162,7 +162,7 @@ class StyleTransferData(LightningDataModule):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What the header of the model file tells of the data: plain values by name."""
+        """The data's settings for the header of the model file: plain values by name."""
         return {
             "seed": self.seed,
             "image_size": self.image_size,
@@ -171,7 +171,7 @@ class StyleTransferData(LightningDataModule):
         }
 
     def example(self, count: int) -> dict[str, Tensor]:
-        """A batch to try a step with, after `setup`: held-out photos, each in every style in turn.
+        """A batch for trying a step, after `setup`: each held-out photo in every style in turn.
 
         Returns:
             What `on_after_batch_transfer` returns, on the CPU: ``"content": [count, 3, image_size,
@@ -182,8 +182,8 @@ class StyleTransferData(LightningDataModule):
         return {"content": self.val_photos[photo], "style": index % len(self.conditions)}
 
     def summary(self) -> list[str]:
-        """The data in two lines of text, for the log, and a line for each folder that holds files
-        that are not read."""
+        """Lines of text for the log: styles, photos, and each folder with files that are not
+        read."""
         several = {name: paths for name, paths in self.style_paths.items() if len(paths) > 1}
         names = [
             f"{name} ({len(several[name])} paintings)" if name in several else name
@@ -200,8 +200,8 @@ class StyleTransferData(LightningDataModule):
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this data from other data, in plain values for a JSON file: counts, bytes and
-        SHA-256. See `polystyle.data.fingerprint`."""
+        """Identifies the data by plain values for a JSON file: counts, bytes and SHA-256. See
+        `polystyle.data.fingerprint`."""
         folder = Path(self.content_dir)
         return {
             "photos to train on": photos_fingerprint(self.train_paths, folder),
@@ -232,7 +232,7 @@ class StyleTransferData(LightningDataModule):
         Raises:
             ValueError: more than half of them can't be used.
         """
-        listed = self.skipped.begin_anew()
+        listed = self.skipped.clear()
         chosen = set(permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED])
         tried = [
             photo
@@ -411,7 +411,7 @@ def try_photos(photos: Sequence[Openable], size: int) -> list[TriedPhoto]:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use: on a cluster often fewer than the machine has."""
+    """The number of cores that this process may use; on a cluster often fewer than all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Fingerprints that tell one set of photos or paintings from another."""
+"""Fingerprints of sets of photos and paintings, to detect that a set has changed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

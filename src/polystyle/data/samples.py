@@ -57,7 +57,7 @@ def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> n
 
 @dataclass(frozen=True)
 class TriedPhoto:
-    """What decoding a photo showed.
+    """The result of a trial decoding.
 
     Attributes:
         error: why the photo can't be used; None if it can.

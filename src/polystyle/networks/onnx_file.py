@@ -1,4 +1,4 @@
-"""A network as an ONNX file, and how far onnxruntime's pictures are from torch's."""
+"""Exports a network to ONNX, and compares onnxruntime's pictures with torch's."""
 
 import copy
 import json
@@ -21,8 +21,8 @@ RUNTIME_VERSION: str = onnxruntime.__version__
 
 
 class HalfPrecision(nn.Module):
-    """A copy of a network that computes its convolutions in float16. CIN layers compute in float32
-    by themselves and return the dtype of their input.
+    """A copy of a network whose convolutions compute in float16. CIN layers compute in float32 and
+    return the dtype of their input.
 
     Args:
         net: the network; it is not changed.
@@ -58,8 +58,8 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             net,
-            # An example without special sizes, which the exporter would take for constants: no
-            # side is a multiple of 4, and no two sides are equal.
+            # The exporter would take special sizes for constants, so no side of the example is a
+            # multiple of 4, and no two sides are equal.
             (torch.rand(2, 3, 37, 50), torch.rand(2, len(model.style_names))),
             dynamo=True,
             verbose=False,
@@ -83,8 +83,8 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
 
 
 def clear_exporter_notes(graph: onnx.GraphProto) -> None:
-    """Removes what the exporter notes about its source: lines of code with this machine's paths,
-    and the shapes of all feature maps as long formulas."""
+    """Removes the exporter's notes: lines of code with this machine's paths, and the shapes of all
+    feature maps as long formulas."""
     graph.ClearField("value_info")
     graph.ClearField("metadata_props")
     for node in graph.node:
