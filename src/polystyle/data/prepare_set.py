@@ -89,8 +89,8 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
 
 
 def encoded_photos(named_photos: Mapping[str, Openable], size: int) -> Iterator[EncodedPhoto]:
-    """The usable photos in order, encoded on all cores. Prints why photos are left out, and how many
-    files have further pictures, which are not used."""
+    """The usable photos in order, encoded on all cores. Prints why photos are left out, and how
+    many files have further pictures, which are not used."""
     num_first_frames = 0
     with Pool(initializer=init_worker) as pool:
         results = pool.imap(partial(encode_photo, size=size), named_photos.items(), chunksize=8)

@@ -359,8 +359,8 @@ VGG_WEIGHTS = Expectation(
 
 
 def check_kind(path: Path, expected: Expectation) -> None:
-    """Raises ValueError for a path of an unexpected kind, which names the kind and the remedy. A path
-    of unknown kind is left to its reader."""
+    """Raises ValueError for a path of an unexpected kind, naming the kind and the remedy. A path of
+    unknown kind is left to its reader."""
     kind = kind_of_path(path)
     if kind not in expected.fitting:
         raise ValueError(mistake(path, kind, expected))
