@@ -33,9 +33,10 @@ test: setup ## all tests: some five minutes on two cores
 test-fast: setup ## the tests that are not marked slow: about a minute
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-lint: .venv/installed ## check style
+lint: .venv/installed ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/installed ## mend style
 	$(BIN)/ruff check --fix .

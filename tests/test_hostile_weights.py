@@ -53,5 +53,5 @@ def test_weights_that_are_no_plain_floats_are_refused(
     weights = {name: tensor.contiguous() for name, tensor in vgg.features.named_buffers()}
     weights["2.bias"] = weights["2.bias"].to(kind)
     torch.save(weights, tmp_path / "vgg.pth")
-    with pytest.raises(ValueError, match=r"vgg\.pth is not VGG-16: 2\.bias is no plain tensor"):
+    with pytest.raises(ValueError, match=r"vgg\.pth is not VGG-16: 2\.bias is not a dense tensor"):
         read_weights(tmp_path / "vgg.pth")

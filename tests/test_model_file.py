@@ -243,7 +243,7 @@ def test_tensors_that_do_not_fit_the_header_are_refused(
     saved: Path, tensors: dict, complaint: str
 ) -> None:
     rewrite(saved, tensors=tensors)
-    assert f"does not hold what its header promises: {complaint}" in refusal(saved)
+    assert f"does not hold what its header describes: {complaint}" in refusal(saved)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_tensors_that_do_not_fit_the_header_are_refused(
 )
 def test_header_that_does_not_fit_the_tensors_is_refused(saved: Path, header: dict) -> None:
     rewrite(saved, header=header)
-    assert "does not hold the network that its header promises" in refusal(saved)
+    assert "does not hold the network that its header describes" in refusal(saved)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_header_that_does_not_fit_the_tensors_is_refused(saved: Path, header: di
 )
 def test_header_of_another_network_is_refused(saved: Path, header: dict) -> None:
     rewrite(saved, header=header)
-    assert "does not hold what its header promises: down.0." in refusal(saved)
+    assert "does not hold what its header describes: down.0." in refusal(saved)
 
 
 def test_a_file_of_polystyle_0_1_is_read(saved: Path) -> None:

@@ -68,6 +68,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (root / "noise").write_bytes(rng.bytes(5000))
     header = json.dumps({"w": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
     (root / "other.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    header = json.dumps({"__metadata__": {"format": []}}).encode()
+    (root / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     return {
         "root": root,
         "run": run,
@@ -108,6 +110,7 @@ KINDS = {
     "clip.mp4": Kind.VIDEO,
     "clip": Kind.VIDEO,
     "other.safetensors": Kind.SAFETENSORS,
+    "odd.safetensors": Kind.SAFETENSORS,
     "noise": Kind.OTHER,
     "nowhere": Kind.MISSING,
     "noise/below": Kind.MISSING,

@@ -176,7 +176,7 @@ def test_a_finished_run_is_not_overwritten(whole_run: Path) -> None:
     ("override", "complaint"),
     [
         ("ckpt_path=nothing.ckpt", "ckpt_path: there is no file nothing.ckpt"),
-        ("loss.vgg.weights=nothing.pth", "no file of VGG-16 weights at nothing.pth"),
+        ("loss.vgg.weights=nothing.pth", "there is no file nothing.pth with VGG-16's weights"),
         ("loss.vgg.pooling=sum", "loss.vgg.pooling must be max or average, not 'sum'"),
         ("loss.style_coefficients={rusty:2}", "no style 'rusty'; nearest is 'rust'"),
         ("network.width=0", "width must be over 0, not 0"),

@@ -110,7 +110,7 @@ def export(
     proto = onnx_file.to_onnx(trained, precision)
     data = proto.SerializeToString()
 
-    print(f"onnxruntime {onnx_file.onnxruntime.__version__} against torch, in levels of 0..255:")
+    print(f"onnxruntime {onnx_file.RUNTIME_VERSION} against torch, in levels of 0..255:")
     for shape, mixes, difference in onnx_file.compare(data, trained.net):
         print(f"  {mixes:16} {shape:18} largest difference {difference:.4f}", flush=True)
         if not difference <= TOLERANCE[precision]:  # also true for NaN

@@ -1,4 +1,4 @@
-"""Embedded colour profiles: which conversion brings a picture to sRGB. Imports no torch."""
+"""Embedded colour profiles: the conversion of a picture's pixels to sRGB. Imports no torch."""
 
 from functools import cache, lru_cache
 from io import BytesIO
@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-# Colours of an sRGB profile's conversion may be rounded by this much, in levels of 255.
+# The largest rounding error of a conversion from sRGB to sRGB, in levels of 255.
 MOST_ROUNDING = 2
 
 # Modes whose single channel is a grey. A profile of grey describes no other mode.
@@ -31,7 +31,7 @@ def srgb_conversion(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
 
 @cache
 def lab_conversion() -> ImageCms.ImageCmsTransform:
-    return conversion(ImageCms.createProfile("LAB"), "LAB")
+    return conversion(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB")
 
 
 @lru_cache(maxsize=16)
@@ -59,9 +59,7 @@ def described_mode(color_space: str, mode: str) -> str | None:
     return "RGB" if color_space == "RGB" and mode != "CMYK" else None
 
 
-def conversion(
-    source: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, input_mode: str
-) -> ImageCms.ImageCmsTransform:
+def conversion(source: ImageCms.ImageCmsProfile, input_mode: str) -> ImageCms.ImageCmsTransform:
     return ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from polystyle.data.draws import (
@@ -34,7 +34,7 @@ from polystyle.data.images import (
 )
 from polystyle.data.paintings import find_paintings, load_paintings, thumbnails
 from polystyle.data.picture_folder import unread_line
-from polystyle.data.prepared_set import find_photos, is_prepared
+from polystyle.data.prepared_set import Photo, find_photos, is_prepared
 from polystyle.data.samples import (
     TrainingImages,
     TriedPhoto,
@@ -48,6 +48,8 @@ from polystyle.files.terminal_text import counted, sanitized
 from polystyle.style_names import IDENTITY_STYLE
 
 log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
 
 # Most worker processes of a loader if data.num_workers is null.
 MOST_WORKERS = 16
@@ -161,7 +163,7 @@ class StyleTransferData(LightningDataModule):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What the header of the model file tells of the data: plain values by name."""
+        """The data's settings for the header of the model file: plain values by name."""
         return {
             "seed": self.seed,
             "image_size": self.image_size,
@@ -170,7 +172,7 @@ class StyleTransferData(LightningDataModule):
         }
 
     def example(self, count: int) -> dict[str, Tensor]:
-        """A batch to try a step with, after `setup`: held-out photos, each in every style in turn.
+        """A batch for trying a step, after `setup`: each held-out photo in every style in turn.
 
         Returns:
             What `on_after_batch_transfer` returns, on the CPU: ``"content": [count, 3, image_size,
@@ -181,8 +183,8 @@ class StyleTransferData(LightningDataModule):
         return {"content": self.val_photos[photo], "style": index % len(self.conditions)}
 
     def summary(self) -> list[str]:
-        """The data in two lines of text, for the log, and a line for each folder that holds files
-        that are not read."""
+        """Lines of text for the log: styles, photos, and each folder with files that are not
+        read."""
         several = {name: paths for name, paths in self.style_paths.items() if len(paths) > 1}
         names = [
             f"{name} ({len(several[name])} paintings)" if name in several else name
@@ -211,8 +213,8 @@ class StyleTransferData(LightningDataModule):
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this data from other data, in plain values for a JSON file: counts, bytes and
-        SHA-256. See `polystyle.data.fingerprint`."""
+        """Identifies the data by plain values for a JSON file: counts, bytes and SHA-256. See
+        `polystyle.data.fingerprint`."""
         folder = Path(self.content_dir)
         return {
             "photos to train on": photos_fingerprint(self.train_paths, folder),
@@ -243,7 +245,7 @@ class StyleTransferData(LightningDataModule):
         Raises:
             ValueError: more than half of them can't be used.
         """
-        listed = self.skipped.begin_anew()
+        listed = self.skipped.clear()
         chosen = set(permutation(self.seed, TRIAL_STREAM, 0, len(self.photos))[:MOST_TRIED])
         tried = [
             photo
@@ -311,7 +313,7 @@ class StyleTransferData(LightningDataModule):
             raise ValueError("none of the held-out photos can be used")
         return torch.stack(photos)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor | int]]:
         """Endless batches of `TrainingImages` from the trainer's step on, this device's share of
         each. `on_after_batch_transfer` finishes them.
 
@@ -319,6 +321,7 @@ class StyleTransferData(LightningDataModule):
             ValueError: see `StepSampler`.
         """
         trainer = self.trainer
+        assert trainer is not None  # Lightning has set it
         sampler = StepSampler.of(trainer, self.batch_size)
         workers = self.num_workers
         if workers is None:
@@ -352,13 +355,15 @@ class StyleTransferData(LightningDataModule):
         content = batch["pixels"].permute(0, 3, 1, 2).float() / 255
         return {"content": content, "style": batch["style"]}
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """One batch for each style: all held-out photos, to be painted in it."""
         batches = [
             {"content": self.val_photos, "style": torch.full((len(self.val_photos),), index)}
             for index in range(len(self.conditions))
         ]
-        return DataLoader(batches, batch_size=None, generator=torch.Generator())
+        return DataLoader(
+            cast(Dataset[Batch], batches), batch_size=None, generator=torch.Generator()
+        )
 
     def teardown(self, stage: str) -> None:
         """At the end of training, logs how many photos could not be used."""
@@ -387,10 +392,11 @@ def check_progressive_share(progressive_share: float, image_size: int) -> None:
 
 
 def split_photos(
-    named_photos: Mapping[str, Openable], val_fraction: float
-) -> tuple[list[Openable], list[Openable]]:
+    named_photos: Mapping[str, Photo], val_fraction: float
+) -> tuple[list[Photo], list[Photo]]:
     """The photos to train on and the held-out ones; the same list twice if one would be empty."""
-    to_train_on, held_out = [], []
+    to_train_on: list[Photo] = []
+    held_out: list[Photo] = []
     for name, photo in named_photos.items():
         (held_out if is_held_out(name, val_fraction) else to_train_on).append(photo)
     if to_train_on and held_out:
@@ -418,8 +424,10 @@ def try_photos(photos: Sequence[Openable], size: int) -> list[TriedPhoto]:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use: on a cluster often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """The number of cores that this process may use; on a cluster often fewer than all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def init_worker(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""What (seed, step) decides: shuffles, crops, styles, and each device's share of a step.
+"""Random draws: shuffles, crops, styles, and each device's share of a step.
 
 Every draw is a function of the numbers (seed, stream, sample). Nothing is drawn from hidden state,
 so resuming is exact, and the number of workers or devices changes no batch.
@@ -22,8 +22,8 @@ PHOTO_STREAM, STYLE_STREAM, CROP_STREAM, TRIAL_STREAM = range(4)
 
 
 def is_held_out(name: str, fraction: float) -> bool:
-    """Whether a photo is held out for validation. Only its name decides, so photos that are added
-    later move no other photo from one side to the other.
+    """Whether a photo is held out for validation. Depends on the photo's name alone, so that adding
+    photos moves no other photo between training and validation.
 
     Args:
         name: the photo's path inside its folder.
@@ -78,12 +78,16 @@ class RandomCrop(NamedTuple):
 
 
 class Trainer(Protocol):
-    """What the sampler asks of Lightning's Trainer."""
+    """The attributes of Lightning's Trainer that the sampler reads."""
 
-    global_step: int
-    accumulate_grad_batches: int
-    global_rank: int
-    world_size: int
+    @property
+    def global_step(self) -> int: ...
+    @property
+    def accumulate_grad_batches(self) -> int: ...
+    @property
+    def global_rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
 
 
 class StepSampler(Sampler[int]):

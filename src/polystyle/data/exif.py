@@ -1,4 +1,4 @@
-"""The metadata of a photo that is also true of a picture painted from it. Imports no torch."""
+"""EXIF metadata of a photo that is kept in a picture painted from it. Imports no torch."""
 
 import math
 from contextlib import suppress
@@ -6,8 +6,8 @@ from contextlib import suppress
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-# Tags of the photo as a whole. The others describe how the file stores its pixels and thumbnail,
-# and which way they must be turned.
+# Tags that describe the photo as a whole. All others describe how the file stores its pixels and
+# thumbnail, and its orientation.
 TRUE_OF_A_PAINTING = (
     Base.ImageDescription,
     Base.Make,
@@ -27,13 +27,13 @@ TRUE_OF_A_PAINTING = (
     Base.XPKeywords,
     Base.XPSubject,
 )
-# In the subdirectory for the exposure: the sides as stored, and a pointer to other tags.
+# Tags of the Exif subdirectory that are dropped: stored sides, and a pointer to other tags.
 ABOUT_THE_FILE = (Base.ExifImageWidth, Base.ExifImageHeight, IFD.Interop)
 SRGB = 1  # of Base.ColorSpace
 
 # The most bytes of EXIF that a JPEG holds.
 MOST_BYTES = 65533
-# Of dots per inch: 16 bits in a JPEG.
+# The most dots per inch: a JPEG stores 16 bits.
 MOST_DPI = 65535
 
 

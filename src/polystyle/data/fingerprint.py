@@ -1,14 +1,14 @@
-"""Fingerprints that tell one set of photos or paintings from another."""
+"""Fingerprints of sets of photos and paintings, to detect that a set has changed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polystyle.data.prepared_set import PreparedPhoto
+from polystyle.data.prepared_set import Photo, PreparedPhoto
 
 
-def photos_fingerprint(photos: Sequence[Path | PreparedPhoto], folder: Path) -> dict[str, Any]:
+def photos_fingerprint(photos: Sequence[Photo], folder: Path) -> dict[str, Any]:
     """Number, total bytes, and the SHA-256 of the photos' paths inside the folder and of their
     sizes in bytes. Their content is not read: that would take minutes."""
     digest, total = hashlib.sha256(), 0

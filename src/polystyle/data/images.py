@@ -6,6 +6,7 @@ per pixel, and the copy in RGB takes another 4. Some decoders need more, see `HU
 """
 
 import logging
+import math
 import os
 import stat
 import warnings
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
@@ -43,6 +44,9 @@ HUNGRY = ("JPEG2000", "WEBP", "AVIF", "HEIF")
 NOT_READ = ("EPS", "MPEG")
 # Formats whose further frames are no pictures of their own: a phone's depth map, a layer.
 ONE_PICTURE = ("MPO", "PSD")
+NO_PICTURE = "it is no picture that Pillow knows"
+# What `upright` copies of a picture's info.
+KEPT_INFO = ("icc_profile", "transparency")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 HEIF_REMEDY = "pip install 'polystyle[heif]'"
 # A camera's raw files. Pillow takes many of them for TIFF, and reads a preview of 160 pixels.
@@ -65,7 +69,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 class Openable(Protocol):
     """A picture's file, or a part of a file: a `Path` or a `PreparedPhoto`."""
 
-    def open(self, mode: str) -> BinaryIO: ...
+    def open(self, mode: Literal["rb"]) -> BinaryIO: ...
 
 
 class PictureError(OSError):
@@ -123,7 +127,7 @@ def opened(photo: Openable) -> Iterator[Image.Image]:
         if isinstance(photo, Path):
             check_file(photo)
         with photo.open("rb") as file, Image.open(file, formats=formats()) as image:
-            if image.format in HUNGRY and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            if image.format in HUNGRY and image.width * image.height > most_pixels():
                 raise ValueError(
                     f"{image.width} x {image.height} pixels are too many for {image.format}"
                 )
@@ -141,11 +145,19 @@ def opened(photo: Openable) -> Iterator[Image.Image]:
         raise PictureError(photo, f"can't be read: {reason}") from error
 
 
+def most_pixels() -> float:
+    """The most pixels of a picture that Pillow opens without a warning; a program may lift this
+    limit."""
+    return Image.MAX_IMAGE_PIXELS or math.inf
+
+
 def unknown_format(photo: Openable) -> str:
     """Why Pillow knows no format of a file: what the file is instead, if that can be told."""
-    kind = kind_of_path(photo) if isinstance(photo, Path) else Kind.OTHER
+    if not isinstance(photo, Path):
+        return NO_PICTURE
+    kind = kind_of_path(photo)
     if kind in PICTURE.fitting | {Kind.TEXT}:
-        return "it is no picture that Pillow knows"
+        return NO_PICTURE
     return f"it is {kind.value}: {remedy(photo, kind, PICTURE)}"
 
 
@@ -209,8 +221,8 @@ def upright(image: Image.Image) -> Image.Image:
     turn = TURNS.get(orientation_of(image))
     turned = image.copy() if turn is None else image.transpose(turn)
     turned.format = image.format
-    kept = {key: image.info[key] for key in ("icc_profile", "transparency") if key in image.info}
-    turned.info = kept | {"exif": painting_exif(image), "dpi": valid_dpi(image)}
+    turned.info = {key: image.info[key] for key in KEPT_INFO if key in image.info}
+    turned.info |= {"exif": painting_exif(image), "dpi": valid_dpi(image)}
     return turned
 
 
@@ -253,15 +265,16 @@ def load_resized(
         return part if turn is None else part.transpose(turn)
 
 
-def orientation_of(image: Image.Image) -> int | None:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of a picture; 1, upright, without one."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
         # Pillow raises many kinds of error for damaged tags, and the pixels may be good.
-        return None
+        return 1
 
 
-def stored_box(box: Box, stored_size: Size, orientation: int | None) -> Box:
+def stored_box(box: Box, stored_size: Size, orientation: int) -> Box:
     """The box, in the picture as stored, of a part of the upright picture."""
     left, top, right, bottom = box
     width, height = stored_size

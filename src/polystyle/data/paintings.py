@@ -84,14 +84,14 @@ def load_paintings(styles: Mapping[str, Sequence[Path]], size: int) -> dict[str,
 
     paths = [path for paintings in styles.values() for path in paintings]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        paintings = list(pool.map(load, paths))
-    errors = [painting for painting in paintings if isinstance(painting, PictureError)]
+        results = list(pool.map(load, paths))
+    errors = [result for result in results if isinstance(result, PictureError)]
     if errors:
         raise OSError(
-            f"{len(errors)} of {counted(len(paintings), 'painting')} can't be used: "
+            f"{len(errors)} of {counted(len(results), 'painting')} can't be used: "
             f"{first_errors(errors)}"
         )
-    loaded = iter(paintings)
+    loaded = (result for result in results if not isinstance(result, PictureError))
     return {name: list(islice(loaded, len(paths))) for name, paths in styles.items()}
 
 

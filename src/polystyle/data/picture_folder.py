@@ -1,4 +1,4 @@
-"""Folders of pictures: what is read, and what is not. Imports no torch."""
+"""Lists the pictures of a folder, and counts the files that are not read. Imports no torch."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ OTHER_PICTURES = (
     *(".ai", ".cdr", ".eps", ".exr", ".hdr", ".jxl", ".jxr", ".kra", ".pdf", ".ps", ".svg"),
     *(".svgz", ".xcf"),
 )
-# Kinds of unread files that a message names, at most.
+# The most kinds of unread files that a message names.
 MOST_KINDS = 8
 
 NO_EXTENSION = "without an extension"
@@ -30,7 +30,7 @@ FOLDERS, LINKS = "subfolder", "link to a folder"
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
         pictures: the paths that have a picture's extension, sorted.
@@ -48,7 +48,7 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
     Raises:
         FileNotFoundError: the folder is missing.
         PermissionError: the folder can't be listed.
-        ValueError: the folder has no picture; names what it has.
+        ValueError: the folder has no picture. The message names the files that it has.
     """
     found = look_into(folder, deep)
     if not found.pictures:
@@ -59,8 +59,8 @@ def list_images(folder: Path, deep: bool) -> list[Path]:
 
 
 def unread_line(folder: Path, deep: bool) -> str | None:
-    """What a folder of pictures holds and `list_images` leaves out, by extension and with the
-    remedy, in one line. None if there is nothing, or the folder can't be listed."""
+    """One line about the files that `list_images` leaves out: how many of each extension, and the
+    remedy. None if there are none, or the folder can't be listed."""
     if not folder.is_dir():
         return None
     try:

@@ -47,8 +47,8 @@ class PreparedSetSummary:
 def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
     """Makes a prepared set on all cores, completely or not at all.
 
-    Photos that can't be read, or that are too small to train on, are left out and named on the
-    standard error stream, as is what the folder holds beside photos. Pixels are converted to sRGB.
+    Photos that can't be read or are too small to train on are left out. These, and the folder's
+    other files, are named on standard error. Pixels are converted to sRGB.
 
     Args:
         photos: folder of photos.
@@ -89,8 +89,8 @@ def prepare_set(photos: Path, output: Path, size: int) -> PreparedSetSummary:
 
 
 def encoded_photos(named_photos: Mapping[str, Openable], size: int) -> Iterator[EncodedPhoto]:
-    """The usable photos in their order, encoded on all cores. Prints why others are left out, and
-    of how many only the first picture is used."""
+    """The usable photos in order, encoded on all cores. Prints why photos are left out, and how
+    many files have further pictures, which are not used."""
     num_first_frames = 0
     with Pool(initializer=init_worker) as pool:
         results = pool.imap(partial(encode_photo, size=size), named_photos.items(), chunksize=8)

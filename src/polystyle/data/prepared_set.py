@@ -15,9 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
-from polystyle.data.images import LEAST_SIDE
+from polystyle.data.images import LEAST_SIDE, most_pixels
 from polystyle.data.picture_folder import list_images
 from polystyle.files.path_kind import PREPARED_INDEX as INDEX
 from polystyle.files.terminal_text import counted
@@ -57,11 +55,17 @@ class PreparedPhoto:
         return f"{self.name} in {self.shard}"
 
 
+# A photo to train on.
+Photo = Path | PreparedPhoto
+# A photo in the index: name, offset, num_bytes, width and height of its `PreparedPhoto`.
+Entry = tuple[str, int, int, int, int]
+
+
 def is_prepared(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def find_photos(folder: Path) -> dict[str, Path | PreparedPhoto]:
+def find_photos(folder: Path) -> dict[str, Photo]:
     """The photos of a prepared set, or of a folder and its subfolders, by their path inside the
     folder of photos. A prepared set has the same names in the same order as its folder of photos.
 
@@ -82,7 +86,8 @@ def write_prepared(folder: Path, photos: Iterable[EncodedPhoto]) -> int:
         The number of photos.
     """
     photos = iter(photos)
-    shards, entries = [], []
+    shards: list[dict[str, Any]] = []
+    entries: list[Entry] = []
     while shard_photos := list(islice(photos, PHOTOS_PER_SHARD)):
         path = folder / f"photos-{len(shards):06d}.tar"
         entries += write_shard(path, shard_photos)
@@ -98,9 +103,8 @@ def write_prepared(folder: Path, photos: Iterable[EncodedPhoto]) -> int:
     return len(entries)
 
 
-def write_shard(path: Path, photos: Iterable[EncodedPhoto]) -> list[tuple]:
-    """Writes a tar file; returns each photo's entry in the index: its `PreparedPhoto` but for the
-    shard."""
+def write_shard(path: Path, photos: Iterable[EncodedPhoto]) -> list[Entry]:
+    """Writes a tar file; returns each photo's entry in the index."""
     entries = []
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         for name, jpeg, width, height, _ in photos:
@@ -167,5 +171,5 @@ def check_entry(photo: PreparedPhoto, shard_bytes: int) -> None:
     if min(photo.offset, photo.num_bytes) < 0 or photo.offset + photo.num_bytes > shard_bytes:
         raise ValueError("a photo is not inside its shard")
     width, height = photo.width, photo.height
-    if min(width, height) < LEAST_SIDE or width * height > Image.MAX_IMAGE_PIXELS:
+    if min(width, height) < LEAST_SIDE or width * height > most_pixels():
         raise ValueError("a photo has a size that no prepared photo has")

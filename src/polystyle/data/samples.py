@@ -57,7 +57,7 @@ def load_square(photo: Openable, box: Callable[[int, int], Box], size: int) -> n
 
 @dataclass(frozen=True)
 class TriedPhoto:
-    """What decoding a photo showed.
+    """The result of a trial decoding.
 
     Attributes:
         error: why the photo can't be used; None if it can.
@@ -86,7 +86,7 @@ def try_photo(photo: Openable, size: int) -> TriedPhoto:
     return TriedPhoto(None, shorter_side < size, has_more_frames(photo))
 
 
-class TrainingImages(Dataset):
+class TrainingImages(Dataset[dict[str, Tensor | int]]):
     """Endless training samples; sample i is a pure function of (seed, i).
 
     A sample is ``{"pixels": [image_size, image_size, 3] uint8, "style": int}``: a random crop of 25

@@ -1,4 +1,4 @@
-"""The photos that a run can't use, and why: logged, counted and listed in a file."""
+"""The list of photos that a run can't use, with reasons: logged, counted and kept in a file."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from polystyle.files.terminal_text import sanitized
 
 log = logging.getLogger(__name__)
 
-# Photos that are named in the log or in an error, at most.
+# The most photos that are named in the log or in an error.
 MOST_NAMED = 5
 
 # The first line of the list, by which polystyle knows a file that it may delete.
@@ -43,7 +43,7 @@ class SkippedPhotos:
         self.known: set[str] = set()
         self.length_read = 0
 
-    def begin_anew(self) -> set[str]:
+    def clear(self) -> set[str]:
         """Empties the list; returns the photos that were on it.
 
         Raises:
@@ -53,7 +53,7 @@ class SkippedPhotos:
         self.read_additions()
         listed, self.known, self.length_read = self.known, set(), 0
         if self.path:
-            with suppress(OSError):  # as in `append`
+            with suppress(OSError):  # a read-only folder: see `append`
                 self.path.unlink()
         return listed
 
@@ -85,8 +85,8 @@ class SkippedPhotos:
             log.warning(f"Skipped: more photos; {where}")
 
     def append(self, line: str) -> bool:
-        """Whether the line could be written. A missing folder or a full disk must not end the run
-        for the sake of this list."""
+        """Appends a line; returns whether that worked. A missing folder or a full disk must not end
+        the run."""
         if self.path is None:
             return False
         try:

@@ -66,7 +66,7 @@ def evaluate(
     paintings = find_paintings(models, data.paintings, settings.style_dir)
     references = make_references(settings, paintings, torch_device)
     for network in models.values():
-        network.net.to(torch_device, memory_format=torch.channels_last)
+        network.net.to(torch_device).to(memory_format=torch.channels_last)
     content = data.val_photos.to(torch_device)
     with made_folder(output):  # before the work: the folder may not be writable
         results = lowest_first(
@@ -116,8 +116,8 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
 def load_data(settings: Settings, num_photos: int) -> StyleTransferData:
     """The paintings and held-out photos, cropped as training's validation crops them."""
     data = StyleTransferData(
-        content_dir=settings.content_dir,
-        style_dir=settings.style_dir,
+        content_dir=str(settings.content_dir),
+        style_dir=str(settings.style_dir),
         image_size=settings.image_size,
         style_size=settings.style_size,
         val_fraction=settings.val_fraction,
@@ -180,7 +180,7 @@ def print_conditions(
 
 
 def print_exceptions(
-    models: Mapping[str, Model], settings: Settings, paintings: Mapping[str, Tensor]
+    models: Mapping[str, Model], settings: Settings, paintings: Mapping[str, Sequence[Tensor]]
 ) -> None:
     """Prints where B was trained at another size, and which styles are skipped."""
     for key in ("image_size", "style_size"):

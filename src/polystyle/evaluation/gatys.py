@@ -1,5 +1,7 @@
 """Optimised pixels: the lowest total loss that a picture can reach, without a network."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -8,7 +10,7 @@ from polystyle.losses.perceptual_loss import PerceptualLoss
 
 
 def optimise_pixels(
-    loss: PerceptualLoss, photo: Tensor, style: int, steps: int, progress: tqdm
+    loss: PerceptualLoss, photo: Tensor, style: int, steps: int, progress: "tqdm[Any]"
 ) -> Tensor:
     """Minimises the total loss over the pixels with L-BFGS, starting from the photo (Gatys, Ecker &
     Bethge 2016, section 2.3).

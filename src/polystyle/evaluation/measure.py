@@ -1,6 +1,7 @@
 """Scores of the photos, of the networks' pictures and of optimised pixels, style by style."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def score_networks(
     photos: Tensor,
     style_names: Sequence[str],
     style: int,
-    progress: tqdm,
+    progress: "tqdm[Any]",
 ) -> dict[str, Scores]:
     """The scores, by label, of the networks that have the style of that index. For the other
     arguments, see `score_styles`."""

@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -13,6 +14,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from polystyle.data.paintings import mosaic
 from polystyle.evaluation.scores import LOSSES, Results, Scores, paired_difference, verdict
 from polystyle.files.terminal_text import counted
+from polystyle.losses.perceptual_loss import sum_of
 from polystyle.painting.contact_sheet import contact_sheet
 
 # A style lags behind if it closes so much less of the gap than the median style.
@@ -132,7 +134,7 @@ def paper_columns(results: Results) -> list[list[str]]:
             results,
             ("paper's", word),
             "A",
-            lambda scores, loss=f"paper_{word}_loss": scores.mean(loss),
+            partial(Scores.mean, name=f"paper_{word}_loss"),
             ",.0f",
         )
         for word in ("content", "style")
@@ -242,7 +244,8 @@ def compare_loss(shared: list[dict[str, Scores]], loss: str, subject: str, than_
     """How one loss of B, averaged over styles, compares with A's, and whether the difference is
     beyond the spread over photos."""
     a, b = (
-        sum(scores[label].losses[loss] for scores in shared) / len(shared) for label in ("A", "B")
+        sum_of(scores[label].losses[loss] for scores in shared) / len(shared)
+        for label in ("A", "B")
     )
     difference, error = paired_difference(a, b)
     direction = "lower" if difference < 0 else "higher"
@@ -308,7 +311,7 @@ def picture_sheet(
         captions += [name, "photo"]
         for painter in painters:
             if painter not in scores:
-                pictures.append(Image.new("RGB", photo.shape[:0:-1], "white"))
+                pictures.append(Image.new("RGB", (photo.shape[2], photo.shape[1]), "white"))
                 captions.append("")
                 continue
             pictures.append(to_pil_image(scores[painter].picture))

@@ -13,7 +13,7 @@ from polystyle.files.terminal_text import sanitized
 
 # Each setting's key in the configuration of a run, and its default where neither the configuration
 # nor the model file's header has a value. The default also gives the type.
-KEYS = {
+KEYS: dict[str, tuple[str, Any]] = {
     "content_dir": ("data.content_dir", ""),
     "style_dir": ("data.style_dir", ""),
     "image_size": ("data.image_size", 256),

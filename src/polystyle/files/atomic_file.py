@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens meanwhile. Imports no torch."""
+"""Atomic writes: a file is written completely or not at all. Imports no torch."""
 
 import hashlib
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 UNFINISHED = ".polystyle-part"
 
-# Bytes of the file's own name that its temporary file repeats. File systems take names of 255
-# bytes, and the rest of the name has at most 40.
+# The temporary file's name begins with this many bytes of the file's own name. File systems accept
+# names of 255 bytes, and the rest of the temporary name has at most 40.
 MAX_REPEATED = 200
 
-# The machine, as temporary files name it: a process ID says nothing about another machine, which
-# may write to the same network disk.
+# A hash of the machine's name, for the names of temporary files. A process ID alone would not do:
+# another machine may write to the same network disk.
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
@@ -25,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     and renamed to `path` on success. Until then, and on failure, an older file stays.
 
     Raises:
-        OSError: the file can't be written; says which and why.
+        OSError: the file can't be written. The message names the file and the reason.
     """
     partial = temporary_file(path)
     try:
@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno is None:  # raised by polystyle, and says what it is about
+        if error.errno is None:  # polystyle's own error, which names its file
             raise
         raise OSError(f"{path} can't be written: {error.strerror or error}") from error
     finally:
@@ -44,18 +44,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def temporary_file(path: Path) -> Path:
-    """The temporary file of this process for `path`: several processes may write the same file.
+    """This process's temporary file for `path`; other processes may write the same file.
 
-    The name is hidden, so that no pattern such as ``*.png`` finds it, and nobody but polystyle
-    gives it: `remove_unfinished` may delete it.
+    The name begins with a dot, so that no pattern such as ``*.png`` matches it. Only polystyle
+    creates such names, so that `remove_unfinished` may delete the files.
     """
     repeated = path.name.encode(errors="ignore")[:MAX_REPEATED].decode(errors="ignore")
     return path.with_name(f".{repeated}.{HOST}-{os.getpid()}{UNFINISHED}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Writes a folder's list of names to the disk: a renaming is stored only there."""
-    if os.name == "posix":  # Windows opens no folders
+    """Syncs a folder's directory entries to the disk. Without this, a crash may undo a rename."""
+    if os.name == "posix":  # Windows can't open folders
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -64,11 +64,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes the temporary files in a folder, not in its subfolders, that processes of this
-    machine left behind when they were killed. Any other file stays.
+    """Removes temporary files that killed processes of this machine left directly in a folder.
 
-    To be called before this process writes anything: a temporary file with its own process ID is
-    taken for that of an earlier process.
+    Call this before the process writes anything: a temporary file with the process's own ID is
+    attributed to an earlier process.
     """
     pattern = re.compile(rf"\..*\.{HOST}-(\d+){re.escape(UNFINISHED)}", re.DOTALL)
     for path in folder.glob(f".*{UNFINISHED}"):
@@ -79,8 +78,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def is_dead(process_id: int) -> bool:
-    """Whether no other process of this machine has this ID. False where that can't be known."""
-    if process_id == os.getpid():  # in containers, every run may get the same ID
+    """Whether no other process of this machine has this ID. False if that can't be determined."""
+    if process_id == os.getpid():  # in a container, every run may have the same ID
         return True
     if os.name != "posix":  # on Windows, os.kill would end the process
         return False
@@ -88,6 +87,6 @@ def is_dead(process_id: int) -> bool:
         os.kill(process_id, 0)
     except ProcessLookupError:
         return True
-    except (PermissionError, OverflowError):  # of another user; no ID at all
+    except (PermissionError, OverflowError):  # another user's process; not a valid ID
         return False
     return False

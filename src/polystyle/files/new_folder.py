@@ -1,5 +1,5 @@
-"""Folders to write to: what stands in the way is named, and what stays empty is removed. Imports no
-torch."""
+"""Output folders: a file in the way is reported, and new folders that stay empty are removed.
+Imports no torch."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from polystyle.files.path_kind import kind_of_path
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Makes a folder, with its parents, to write to in the block. Those of them that are new and
-    still empty after the block are removed.
+    """Makes a folder and its parents for the block. New ones that are empty after the block are
+    removed.
 
     Raises:
         NotADirectoryError: see `check_can_be_folder`.
@@ -25,19 +25,20 @@ def made_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for new in missing:
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # not empty
                 new.rmdir()
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """A folder and its parents, as far as they do not exist, the innermost first."""
+    """Those of a folder and its parents that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def check_can_be_folder(folder: Path) -> None:
-    """Raises NotADirectoryError if a file stands where a folder is to be made, or where one of its
-    parents is."""
+    """Raises NotADirectoryError if the folder, or one of its parents, exists as a file."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        what = "a broken link" if existing.is_symlink() else kind_of_path(existing).value
-        raise NotADirectoryError(f"{existing} is {what}, not a folder: write to another folder")
+        description = "a broken link" if existing.is_symlink() else kind_of_path(existing).value
+        raise NotADirectoryError(
+            f"{existing} is {description}, not a folder: write to another folder"
+        )

@@ -1,8 +1,8 @@
-"""What a path is, told from its content, for messages about a path of another kind than expected.
+"""Detects what a path is from its content, for messages about a path of an unexpected kind.
 Imports no torch.
 
-A file of the wrong kind is not damaged. Its reader knows only that it can't read it; here is what
-it is instead, and what to do.
+A file of the wrong kind is not damaged. A reader knows only that it can't read the file; the
+functions here add what the file is, and what to do.
 """
 
 import json
@@ -26,20 +26,20 @@ from polystyle.files.terminal_text import sanitized
 MODEL_NAME = "model.safetensors"
 PREPARED_INDEX = "prepared.json"
 
-# The least and the most that is read of a file to know it.
+# How much of a file is read to detect its kind.
 HEAD_BYTES = 1024
 PICKLE_BYTES = 2**20
 JSON_BYTES = 32_000_000
 
-# Entries of a folder that are looked at.
+# The most entries of a folder that are examined.
 MOST_ENTRIES = 1000
 
 
 class Kind(Enum):
-    """What a path is. The value is its description, after "is"."""
+    """The kind of a path. The value completes the sentence "PATH is ..."."""
 
     MISSING = "missing"
-    OTHER = "a file of an unknown kind"  # also what can't be opened: its reader says why
+    OTHER = "a file of an unknown kind"  # also a file that can't be opened: the reader reports why
     DEVICE = "a pipe or a device"
     EMPTY = "an empty file"
     MODEL = "a network"
@@ -71,7 +71,7 @@ class Kind(Enum):
     FOLDER = "a folder"
 
 
-# The first bytes of files, and where they stand.
+# Signatures of file formats: offset in bytes, bytes, kind.
 SIGNATURES: list[tuple[int, bytes, Kind]] = [
     (0, b"\x1aE\xdf\xa3", Kind.VIDEO),  # Matroska and WebM
     (8, b"AVI ", Kind.VIDEO),
@@ -106,7 +106,7 @@ ONNX_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 
 def kind_of_path(path: Path) -> Kind:
-    """What a path is. Never raises: what can't be read is `Kind.OTHER`, or a `Kind.FOLDER`."""
+    """The kind of a path. Never raises: an unreadable path is `Kind.OTHER` or `Kind.FOLDER`."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +126,7 @@ def kind_of_path(path: Path) -> Kind:
 
 
 def kind_of_folder(folder: Path) -> Kind:
-    """What a folder is, by the names of what it holds."""
+    """The kind of a folder, from the names of its entries."""
     try:
         entries = list(islice(folder.iterdir(), MOST_ENTRIES))
     except OSError:
@@ -158,7 +158,7 @@ def runs_in(folder: Path) -> Iterator[Path]:
 
 
 def kind_of_file(path: Path) -> Kind:
-    """What a file is, by its content. Raises OSError if it can't be read."""
+    """The kind of a file, from its content. Raises OSError if the file can't be read."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] == b"ftyp":
@@ -181,20 +181,20 @@ def kind_of_file(path: Path) -> Kind:
 
 
 def kind_of_safetensors(path: Path) -> Kind:
-    """What a safetensors file is; OTHER if its header is damaged, of which its reader says more."""
+    """The kind of a safetensors file; OTHER if the header is damaged, which the reader reports."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(length)).get("__metadata__") or {}
-            form = header.get("format")
+            form = str(header.get("format"))  # any JSON value, in a damaged file
         except (ValueError, AttributeError, RecursionError):
             return Kind.OTHER
     return {"polystyle": Kind.MODEL, "polystyle-style": Kind.PACK}.get(form, Kind.SAFETENSORS)
 
 
 def kind_of_zip(path: Path) -> Kind:
-    """What a zip file is. Nothing in it is unpickled: a pickle has the keys of dictionaries as
-    plain bytes."""
+    """The kind of a zip file. Nothing is unpickled: keys of dictionaries are plain bytes in a
+    pickle."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.split("/")[-1] == "data.pkl"]
@@ -202,7 +202,7 @@ def kind_of_zip(path: Path) -> Kind:
                 return Kind.ARCHIVE
             with archive.open(pickles[0]) as file:
                 keys = file.read(PICKLE_BYTES)
-    except Exception:  # a damaged archive raises a dozen kinds of error: its reader says more
+    except Exception:  # a damaged archive raises many kinds of error, which the reader reports
         return Kind.OTHER
     if b"state_dict" not in keys or b"global_step" not in keys:
         return Kind.WEIGHTS
@@ -220,12 +220,12 @@ def pillow_knows(path: Path) -> bool:
         return True
     except (UnidentifiedImageError, OSError):
         return False
-    except Exception:  # Pillow meets damaged files with many kinds of error
+    except Exception:  # Pillow raises many kinds of error for damaged files
         return False
 
 
 def kind_of_text(path: Path, head: bytes) -> Kind:
-    """What a file is that none of the binary formats fits."""
+    """The kind of a file that has none of the known binary formats."""
     if b"\0" in head:
         return Kind.OTHER
     try:
@@ -245,7 +245,7 @@ def kind_of_text(path: Path, head: bytes) -> Kind:
 
 DOWNLOAD_AGAIN = "copy or download it again"
 
-# What to do with a path of a kind that fits nowhere.
+# Remedies for kinds that no command accepts.
 GENERAL_REMEDIES = {
     Kind.EMPTY: DOWNLOAD_AGAIN,
     Kind.LFS: "git lfs pull fetches that file",
@@ -261,12 +261,12 @@ class Expectation:
     too, which quotes the paths that it is given for Hydra.
 
     Attributes:
-        noun: its description.
-        fitting: kinds that may be it, or a damaged file of it: its reader finds out.
+        noun: the expectation in words.
+        fitting: the kinds that are left to the reader, which reports damage.
         remedy: what to do with a path of any other kind.
-        remedies: what to do with a path of a certain kind. "{path}" stands for the path, "{parent}"
-            for its folder, "{run}" and "{example}" for ", FOLDER" of the run that it belongs to,
-            and of a run in it, if there is one.
+        remedies: what to do with a path of a certain kind. "{path}" is replaced by the path and
+            "{parent}" by its folder; "{run}" by ", FOLDER" of the run that the path belongs to, and
+            "{example}" by that of a run inside the path, or by nothing if there is no such run.
     """
 
     noun: str
@@ -362,20 +362,20 @@ VGG_WEIGHTS = Expectation(
 
 
 def check_kind(path: Path, expected: Expectation) -> None:
-    """Raises ValueError for a path of another kind than is expected: says what it is and what to
-    do. A path whose kind can't be told is left to its reader."""
+    """Raises ValueError for a path of an unexpected kind, naming the kind and the remedy. A path of
+    unknown kind is left to its reader."""
     kind = kind_of_path(path)
     if kind not in expected.fitting:
         raise ValueError(mistake(path, kind, expected))
 
 
 def mistake(path: Path, kind: Kind, expected: Expectation) -> str:
-    """What a path is in place of what is expected, and what to do, in one sentence."""
+    """The kind of a path, the expectation and the remedy, in one sentence."""
     return sanitized(f"{path} is {kind.value}, not {expected.noun}: {remedy(path, kind, expected)}")
 
 
 def remedy(path: Path, kind: Kind, expected: Expectation) -> str:
-    """What to do with a path of a kind that is not expected."""
+    """What to do with a path of an unexpected kind."""
     text = expected.remedies.get(kind) or GENERAL_REMEDIES.get(kind) or expected.remedy
     run, example = run_of(path), next(runs_in(path), None)
     return text.format(
@@ -387,8 +387,7 @@ def remedy(path: Path, kind: Kind, expected: Expectation) -> str:
 
 
 def run_of(path: Path) -> Path | None:
-    """The folder of the run that a file or folder belongs to, if that run has written its
-    network."""
+    """The folder of the run that a path belongs to; None if the run has written no network."""
     for folder in list(path.absolute().parents)[:2]:
         if (folder / MODEL_NAME).is_file():
             return folder if path.is_absolute() else Path(os.path.relpath(folder))

@@ -1,5 +1,4 @@
-"""Weights on disk, which anybody may have made: nothing in them is run, and no more of them is read
-than what is expected."""
+"""Safetensors files from untrusted sources: no code is run, and only expected tensors are read."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,42 +19,42 @@ MAX_HEADER = 32_000_000  # bytes; a style's name and thumbnail take 2,500
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Write a file whole or not at all; its folder is made, and an older file there replaced. The
-    same tensors and header make the same bytes.
+    """Writes a file atomically. Makes its folder and replaces an older file. The same tensors and
+    header give the same bytes.
 
     Args:
         path: the file.
         tensors: by name, float32 or float16.
         header: plain text by name.
     """
-    # safetensors writes what lies in memory, so channels_last weights are laid out anew.
+    # safetensors writes memory as it is, so channels_last weights are made contiguous.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with made_folder(path.parent), atomic_write(path) as partial:
         partial.write_bytes(with_sorted_header(save(plain, metadata=dict(header))))
 
 
 def with_sorted_header(data: bytes) -> bytes:
-    """A safetensors file, the metadata of which safetensors itself writes in any order."""
+    """A safetensors file with sorted metadata, which safetensors itself writes in random order."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)  # tensors begin at multiples of 8, as the format wants it
+    header += b" " * (-len(header) % 8)  # the format aligns tensors to 8 bytes
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[safe_open]:
-    """A safetensors file, of which nothing is read but its header. safetensors sees to it that the
-    tensors which the header declares lie in the file, one after the other, and fill it.
+    """Opens a safetensors file and reads its header only. safetensors checks that the declared
+    tensors lie one after the other and fill the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is damaged, or of another kind.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or of another kind.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:  # as in most files of another kind
+    if length > MAX_HEADER:  # true of most files of other formats
         raise ValueError(
             f"{path} is damaged, or not a safetensors file (its header would have {length} bytes)"
         )
@@ -68,23 +67,25 @@ def opened(path: Path) -> Iterator[safe_open]:
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; raises as `opened`."""
+    """The metadata of a safetensors file. Raises the errors of `opened`."""
     with opened(path) as file:
         return file.metadata() or {}
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file that holds exactly these, by name, as finite float32. The
-    file may hold them in float16.
+    """Reads the tensors of a safetensors file by name, as float32. The file must hold exactly the
+    expected tensors, in float32 or float16.
 
-    No tensor is read before the header is known to declare what is expected.
+    The header is checked before any tensor is read.
 
     Args:
         path: the file.
-        shapes: what the file must hold, by name; None is a side of any length.
+        shapes: the expected shapes by name; None is a side of any length.
 
     Raises:
-        FileNotFoundError, ValueError: see `opened`; or the file holds something else, says what.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or of another kind, a tensor is missing, unexpected or of
+            another shape or dtype, or a number is infinite or NaN.
     """
     with opened(path) as file:
         found = set(file.keys())
@@ -100,8 +101,8 @@ def read_tensors(path: Path, shapes: Mapping[str, Sequence[int | None]]) -> dict
             if dtype not in ("F32", "F16") or shape != expected:
                 complaints.append(f"{name} is {dtype} {shape}, not F32 {list(shapes[name])}")
         if complaints:
-            raise ValueError(f"{path} does not hold what its header promises: {min(complaints)}")
-        # Copies: what they are copied from is the file itself, which may change.
+            raise ValueError(f"{path} does not hold what its header describes: {min(complaints)}")
+        # Copies, because the originals are mapped from the file, which may change.
         tensors = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():

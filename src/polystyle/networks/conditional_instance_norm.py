@@ -38,7 +38,7 @@ class ConditionalInstanceNorm2d(nn.Module):
         return len(self.gamma)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Normalize each image and give it its style's gamma and beta.
+        """Normalizes each image and applies gamma and beta of the image's style.
 
         Args:
             x: feature maps ``[B, C, H, W]``, floating.
@@ -50,8 +50,8 @@ class ConditionalInstanceNorm2d(nn.Module):
             float32 (float64 for float64), also under autocast.
 
         Raises:
-            ValueError: a shape or dtype that fits none of the above, or an index out of range
-                (looked at on the CPU only: on a GPU it would stall every layer of every step).
+            ValueError: a shape or dtype is none of the above, or an index is out of range (checked
+                on the CPU only: on a GPU the check would stall every layer of every step).
         """
         self._check(x, style)
         if x.dtype == torch.bfloat16 and style.ndim < 4 and is_eager_on_cpu(x):
@@ -76,8 +76,8 @@ class ConditionalInstanceNorm2d(nn.Module):
         return mean, variance
 
     def normalize(self, x: Tensor, mean: Tensor, variance: Tensor, style: Tensor) -> Tensor:
-        """The affine step of `forward`, with statistics from elsewhere: of a larger picture that x
-        is a part of, or of the frames before it.
+        """The affine step of `forward` with given statistics: those of a larger picture that x is a
+        part of, or of earlier frames.
 
         Args:
             x: feature maps ``[B, C, H, W]``.

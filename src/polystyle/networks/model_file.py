@@ -1,4 +1,4 @@
-"""The trained network as one file: weights, and in the header what must travel with them."""
+"""Model files: a trained network's weights, with style names and settings in the header."""
 
 import base64
 import hashlib
@@ -25,29 +25,29 @@ from polystyle.style_names import IDENTITY_STYLE, check_style_name
 FORMAT = "polystyle"
 FORMAT_VERSION = 2  # 1, of polystyle 0.1, knew one kind of network, and named its width alone
 
-# The networks that a file may ask for by name. A file never imports anything: it may come from
-# anywhere. Networks of one's own are handed to `load_model`.
+# The networks that a file may name. A file comes from an untrusted source and never causes an
+# import; classes of one's own are passed to `load_model`.
 NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
 
-# The network that comes with polystyle, and the word for it wherever a model file is named.
+# The word for the network that comes with polystyle, accepted in place of a model file.
 PRETRAINED = "pretrained"
 PRETRAINED_FILE = Path(__file__).parent / "pretrained/paintings.safetensors"
 
-# Models may come from anywhere: what they may hold, at the most.
+# Limits for model files from untrusted sources.
 MAX_THUMBNAIL = 512  # pixels; ours have 64
-MAX_ARGUMENT = 1e6  # what a network is built with, such as its width
+MAX_ARGUMENT = 1e6  # of a network's class, such as the width
 
 
 @dataclass
 class Model:
-    """A trained network, and what travels with it.
+    """A trained network with the contents of its file's header.
 
     Attributes:
-        net: the network. Its attribute ``arguments`` is what its class was called with, besides
-            the number of conditions: plain values by name.
-        style_names: a name for each style (or other condition), in order.
-        training: how it was trained: plain values, for people to read.
-        thumbnails: small JPEGs of the paintings, by style name; some may lack.
+        net: the network. Its attribute ``arguments`` holds the arguments of its class, except the
+            number of conditions: plain values by name.
+        style_names: the names of the styles (or other conditions), in order.
+        training: the settings of the training: plain values by name, to be shown to users.
+        thumbnails: small JPEGs of the paintings by style name. Styles may lack one.
     """
 
     net: nn.Module
@@ -67,7 +67,7 @@ class NetworkKind:
 
     Attributes:
         name: the name of its class.
-        arguments: what the class is called with, besides the number of conditions.
+        arguments: the arguments of the class, except the number of conditions.
     """
 
     name: str
@@ -84,16 +84,17 @@ def kind_of(net: nn.Module) -> NetworkKind:
 
 
 def model_path(path: str | Path, expected: Expectation = NETWORK) -> Path:
-    """The file that a path names: the file itself, the model file of a run's folder, or for the
-    word "pretrained" the one that comes with polystyle.
+    """Finds the model file for a path: the file itself, the one in a run's folder, or for the word
+    "pretrained" the one that comes with polystyle.
 
     Args:
-        path: what a user names.
-        expected: what the file must hold: a network, or perhaps a style pack.
+        path: the path that a user typed.
+        expected: what the file must hold: a network, or a network or a style pack.
 
     Raises:
-        FileNotFoundError: nothing is there, or a folder without a model file.
-        ValueError: the path is something else, such as a checkpoint: says what to name instead.
+        FileNotFoundError: the path does not exist, or is a folder without a model file.
+        ValueError: the path is something else, such as a checkpoint. The message says what to name
+            instead.
     """
     path = Path(path)
     if path == Path(PRETRAINED):
@@ -112,15 +113,16 @@ def model_path(path: str | Path, expected: Expectation = NETWORK) -> Path:
 
 
 def folder_of(path: Path) -> Path:
-    """Where to write what is made from a model file: its own folder, but the current one for the
-    network that comes with polystyle."""
+    """The default output folder for results of a model file: the file's own folder, or the current
+    folder for the network that comes with polystyle."""
     return Path() if path == PRETRAINED_FILE else path.parent
 
 
 def fingerprint(net: nn.Module) -> str:
-    """What tells whether a style fits a network: SHA-256 of its shared tensors, as 64 hex digits.
+    """The SHA-256 of a network's shared tensors, 64 hex digits. A style fits every network that has
+    the fingerprint of the style's own network.
 
-    Networks that differ in their rows alone have the same.
+    Networks that differ only in their rows have the same fingerprint.
     """
     digest = hashlib.sha256()
     rows = rows_of(net)
@@ -135,7 +137,7 @@ def read_kind(header: Mapping[str, str]) -> NetworkKind:
     """The kind of network that a header names.
 
     Raises:
-        KeyError, TypeError, ValueError: it names none, or with arguments that no network has.
+        KeyError, TypeError, ValueError: the header names no network, or impossible arguments.
     """
     if "network" not in header:  # polystyle 0.1
         kind = NetworkKind("TransformerNet", {"width": json.loads(header["width"])})
@@ -143,10 +145,10 @@ def read_kind(header: Mapping[str, str]) -> NetworkKind:
         described = json.loads(header["network"])
         kind = NetworkKind(described["kind"], described["arguments"])
     if not isinstance(kind.name, str) or not isinstance(kind.arguments, dict):
-        raise TypeError("the network is no name with arguments")
+        raise TypeError("the network is not a name with arguments")
     for name, value in kind.arguments.items():
         if isinstance(value, int | float) and not abs(value) <= MAX_ARGUMENT:  # NaN is not, either
-            raise ValueError(f"the network's {name} is absurd")
+            raise ValueError(f"the network's {name} is out of range")
     return kind
 
 
@@ -155,32 +157,32 @@ def write_kind(kind: NetworkKind) -> str:
 
 
 def read_training(header: Mapping[str, str]) -> dict[str, Any]:
-    """Raises TypeError or ValueError if the header doesn't tell of the training in a dict."""
+    """The settings of the training. Raises TypeError or ValueError if they are not a dict."""
     training = json.loads(header.get("training", "{}"))
     if not isinstance(training, dict):
-        raise TypeError("training is no dict")
+        raise TypeError("training is not a dict")
     return training
 
 
 def read_thumbnail(text: str) -> bytes:
-    """A thumbnail in a header, of which only its size is decoded.
+    """A thumbnail of a header, as a JPEG file. Only its size is decoded.
 
     Raises:
-        TypeError, ValueError: it is no small JPEG.
+        TypeError, ValueError: the text does not encode a small JPEG.
     """
     jpeg = base64.b64decode(text, validate=True)
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
             size = image.size
-    except Exception as error:  # Pillow meets damaged files with many kinds of error
-        raise ValueError("a thumbnail is no JPEG") from error
+    except Exception as error:  # Pillow raises many kinds of error for damaged files
+        raise ValueError("a thumbnail is not a JPEG") from error
     if max(size) > MAX_THUMBNAIL:
         raise ValueError("a thumbnail is too large")
     return jpeg
 
 
 def check_version(path: Path, header: Mapping[str, str], newest: int) -> None:
-    """Raises ValueError for a file of a newer polystyle, or of none."""
+    """Raises ValueError for a file of a newer polystyle, or without a format version."""
     version = header.get("format_version", "")
     if not re.fullmatch("[0-9]{1,9}", version):
         raise ValueError(f"{path} has no format version that polystyle knows")
@@ -192,15 +194,15 @@ def check_version(path: Path, header: Mapping[str, str], newest: int) -> None:
 
 
 def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> None:
-    """Write a network to a safetensors file, atomically.
+    """Writes a network to a safetensors file, atomically.
 
     Args:
-        path: the file; its folder is made. An older file there is replaced.
-        model: what to write.
-        dtype: of the numbers in the file: float32, or float16 for half the size.
+        path: the file. Its folder is made, and an older file is replaced.
+        model: the network, its style names and settings.
+        dtype: the dtype in the file: float32, or float16 for half the size.
 
     Raises:
-        ValueError: not one name for each style.
+        ValueError: the number of names is not the number of styles.
     """
     num_styles = len(next(iter(rows_of(model.net).values())))
     if len(model.style_names) != num_styles:
@@ -225,15 +227,15 @@ def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> 
 
 
 def load_model(path: str | Path, network: type[nn.Module] | None = None) -> Model:
-    """Read a network that `save_model` wrote; it comes on the CPU, in eval mode.
+    """Reads a network that `save_model` wrote. The network is on the CPU, in eval mode.
 
     Args:
         path: the file, the folder of the run that wrote it, or "pretrained": see `model_path`.
-        network: the class of a network of one's own, whose name the file must bear. By default the
-            file holds one of polystyle's `NETWORKS`.
+        network: the class of the network, if it is none of polystyle's `NETWORKS`. The file must
+            name it.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, from a newer polystyle, or holds a network
             of a class that is neither polystyle's nor `network`.
     """
@@ -243,12 +245,12 @@ def load_model(path: str | Path, network: type[nn.Module] | None = None) -> Mode
     try:
         style_names = json.loads(header["style_names"])
         if not isinstance(style_names, list) or not all(isinstance(n, str) for n in style_names):
-            raise TypeError("style_names is no list of names")
+            raise TypeError("style_names is not a list of names")
         kind = read_kind(header)
         network_class = find_network(path, kind, network)
         signature(network_class).bind(len(style_names), **kind.arguments)
-        with torch.device("meta"):  # nothing is allocated for what the header says
-            net = network_class(len(style_names), **kind.arguments)
+        with torch.device("meta"):  # allocates no memory for an untrusted header
+            net: Any = network_class(len(style_names), **kind.arguments)
         net.arguments = kind.arguments
         training = read_training(header)
         thumbnails = {
@@ -259,7 +261,7 @@ def load_model(path: str | Path, network: type[nn.Module] | None = None) -> Mode
     except UnknownNetworkError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"{path} does not hold the network that its header promises") from error
+        raise ValueError(f"{path} does not hold the network that its header describes") from error
     shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
     net.load_state_dict(read_tensors(path, shapes), assign=True)
     try:
@@ -273,14 +275,14 @@ def load_model(path: str | Path, network: type[nn.Module] | None = None) -> Mode
 
 
 class UnknownNetworkError(ValueError):
-    """A file holds a network of a class that nobody has handed over."""
+    """A file holds a network of an unknown class."""
 
 
 def find_network(path: Path, kind: NetworkKind, network: type[nn.Module] | None) -> type[nn.Module]:
     """The class of a file's network.
 
     Raises:
-        UnknownNetworkError: it is neither polystyle's nor `network`.
+        UnknownNetworkError: the class is neither one of `NETWORKS` nor `network`.
     """
     if network is not None:
         if network.__name__ != kind.name:

@@ -1,4 +1,4 @@
-"""A network as an ONNX file, and how far onnxruntime's pictures are from torch's."""
+"""Exports a network to ONNX, and compares onnxruntime's pictures with torch's."""
 
 import copy
 import json
@@ -17,10 +17,12 @@ from polystyle.networks.onnx_usage import USAGE
 from polystyle.networks.style_rows import rows_of
 from polystyle.networks.transformer_net import MIN_SIDE
 
+RUNTIME_VERSION: str = onnxruntime.__version__
+
 
 class HalfPrecision(nn.Module):
-    """A copy of a network that computes its convolutions in float16. CIN layers compute in float32
-    by themselves and return the dtype of their input.
+    """A copy of a network whose convolutions compute in float16. CIN layers compute in float32 and
+    return the dtype of their input.
 
     Args:
         net: the network; it is not changed.
@@ -54,17 +56,19 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
     batch, height, width = Dim("batch"), Dim("height", min=MIN_SIDE), Dim("width", min=MIN_SIDE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        proto = torch.onnx.export(
+        program = torch.onnx.export(
             net,
-            # An example without special sizes, which the exporter would take for constants: no
-            # side is a multiple of 4, and no two sides are equal.
+            # The exporter would take special sizes for constants, so no side of the example is a
+            # multiple of 4, and no two sides are equal.
             (torch.rand(2, 3, 37, 50), torch.rand(2, len(model.style_names))),
             dynamo=True,
             verbose=False,
             input_names=["content", "style_mix"],
             output_names=["stylized"],
             dynamic_shapes=({0: batch, 2: height, 3: width}, {0: batch}),
-        ).model_proto
+        )
+    assert program is not None  # with dynamo=True
+    proto = program.model_proto
     clear_exporter_notes(proto.graph)
     name_output_sides(proto.graph)
     metadata = {
@@ -79,8 +83,8 @@ def to_onnx(model: Model, precision: str = "float32") -> onnx.ModelProto:
 
 
 def clear_exporter_notes(graph: onnx.GraphProto) -> None:
-    """Removes what the exporter notes about its source: lines of code with this machine's paths,
-    and the shapes of all feature maps as long formulas."""
+    """Removes the exporter's notes: lines of code with this machine's paths, and the shapes of all
+    feature maps as long formulas."""
     graph.ClearField("value_info")
     graph.ClearField("metadata_props")
     for node in graph.node:

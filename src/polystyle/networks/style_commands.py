@@ -1,5 +1,5 @@
-"""The subcommands of polystyle-styles: each reads files, writes files, and returns the lines that
-tell the user what was done. Errors name the command's flags."""
+"""The subcommands of polystyle-styles. Each reads and writes files, and returns lines for the user.
+Errors name the command's flags."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def list_styles(path: Path) -> list[str]:
     file = model_path(path, NETWORK_OR_PACK)
     if kind_of_path(file) is Kind.PACK:
         return describe_pack(path, load_style_pack(file))
-    # The word, and not where the package is installed.
+    # Show the word, not the path of the installed package.
     shown = path if path == Path(PRETRAINED) else file
     return describe_model(shown, load_model(file))
 
@@ -78,7 +78,7 @@ def describe_model(path: Path, model: Model) -> list[str]:
 def describe_network(
     kind: NetworkKind, shared_fingerprint: str, training: Mapping[str, Any]
 ) -> list[str]:
-    """The network that styles belong to, and how it was trained."""
+    """Lines about a network: fingerprint, kind and settings of the training."""
     lines = [sanitized(f"fingerprint {shared_fingerprint[:12]}, {kind}")]
     if training:
         settings = " ".join(f"{name}={value}" for name, value in training.items())
@@ -169,7 +169,7 @@ def reorder(model: Path, styles: Sequence[str], output: Path, overwrite: bool = 
 
 
 def save_network(path: Path, model: Model, overwrite: bool, done: str) -> list[str]:
-    """Writes a network; returns the lines that say so, of which `done` is the beginning."""
+    """Writes a network. Returns lines for the user, the first of which begins with `done`."""
     check_free(path, overwrite)
     save_model(path, model)
     return [

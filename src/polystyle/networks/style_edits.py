@@ -1,4 +1,4 @@
-"""Networks with styles removed, renamed or reordered. Every style that is kept paints the same
+"""Removes, renames and reorders the styles of a network. Every remaining style paints the same
 picture as before, bit for bit: its rows of gamma and beta are copied, all other tensors are shared.
 """
 

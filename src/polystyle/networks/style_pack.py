@@ -1,4 +1,4 @@
-"""Style packs: one style of a network as a file of its own, which merges into a network again."""
+"""Style packs: files that hold one style of a network, and merge into a network."""
 
 import base64
 import json
@@ -33,13 +33,13 @@ FORMAT_VERSION = 2  # version 1, of polystyle 0.1, had the network's width in pl
 
 @dataclass
 class StylePack:
-    """One style, and the network that it belongs to.
+    """One style, with the fingerprint and kind of its network.
 
     Attributes:
         style_name: the name of the style.
         rows: gamma and beta of every layer, concatenated in the order of `rows_of`: ``[S]``
             float32, S the sum of all the sizes C.
-        fingerprint: of the convolutions that the style was trained with: see
+        fingerprint: the fingerprint of the network that the style was trained with; see
             `model_file.fingerprint`.
         kind: the kind of the network, to be shown to users.
         training: the settings of the training, plain values, to be shown to users.
@@ -81,8 +81,8 @@ def merge_style(model: Model, pack: StylePack) -> Model:
         pack: the style.
 
     Raises:
-        ValueError: the style was trained with other convolutions, its name is taken, or its rows do
-            not fit the network's layers.
+        ValueError: the style was trained with other convolutions, its name is taken, or it has the
+            wrong number of rows.
     """
     own = fingerprint(model.net)
     if pack.fingerprint != own:
@@ -98,7 +98,10 @@ def merge_style(model: Model, pack: StylePack) -> Model:
     tables = rows_of(model.net)
     sizes = [table.shape[1] for table in tables.values()]
     if len(pack.rows) != sum(sizes):
-        raise ValueError("its rows are not those of the network's layers: the pack is damaged")
+        raise ValueError(
+            f"the pack has {len(pack.rows)} numbers and the network's layers take {sum(sizes)}: "
+            "the pack is damaged"
+        )
     rows = {
         name: torch.cat([table, row[None].to(table)])
         for (name, table), row in zip(tables.items(), pack.rows.split(sizes), strict=True)
@@ -152,7 +155,7 @@ def load_style_pack(path: Path) -> StylePack:
         if not re.fullmatch("[0-9a-f]{64}", pack.fingerprint):
             raise ValueError("a fingerprint is 64 hex digits")
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"{path} does not hold the style that its header promises") from error
+        raise ValueError(f"{path} does not hold the style that its header describes") from error
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
             f"{path} is too large for a style pack: {MAX_BYTES / 1e6:g} MB are the most"

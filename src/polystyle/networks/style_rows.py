@@ -1,7 +1,7 @@
-"""The rows of a network: gamma and beta of all its CIN layers, read and replaced.
+"""Reads and replaces the rows of a network: gamma and beta of all its CIN layers.
 
 A condition, such as a style, is one row of each of these matrices; all other tensors of a network
-are shared between its conditions. The layers are found by their type: any network will do.
+are shared between its conditions. The layers are found by their type, in any network.
 """
 
 import copy
@@ -31,7 +31,7 @@ def rows_of(net: nn.Module) -> dict[str, Tensor]:
 
 
 def with_rows(net: Net, rows: Mapping[str, Tensor]) -> Net:
-    """A network with other rows, which shares the memory of all other tensors with `net`.
+    """A copy of a network with other rows. All other tensors share the memory of `net`.
 
     Args:
         net: a network with `ConditionalInstanceNorm2d` layers. It is not changed.
@@ -39,7 +39,7 @@ def with_rows(net: Net, rows: Mapping[str, Tensor]) -> Net:
             from the network's own number of rows.
 
     Raises:
-        ValueError: rows of another network: names or shapes that do not fit.
+        ValueError: the names or shapes of the rows are not those of the network's layers.
     """
     own = rows_of(net)
     if rows.keys() != own.keys():
@@ -47,8 +47,8 @@ def with_rows(net: Net, rows: Mapping[str, Tensor]) -> Net:
     num_rows = len(next(iter(rows.values())))
     if any(rows[name].shape != (num_rows, table.shape[1]) for name, table in own.items()):
         raise ValueError("the rows do not have the shape of this network's layers")
-    # What deepcopy finds in the memo it does not copy. Parameters are wrapped anew, so that
-    # requires_grad_ on one network does not reach the other.
+    # deepcopy does not copy objects in the memo. Parameters are wrapped in new objects, so that
+    # requires_grad_ on one network does not affect the other.
     memo: dict[int, Tensor] = {id(buffer): buffer for buffer in net.buffers()}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         values = rows.get(name, parameter.detach())
@@ -60,6 +60,6 @@ def check_has_rows(net: nn.Module) -> None:
     """Raises ValueError for a network without a `ConditionalInstanceNorm2d` layer."""
     if not rows_of(net):
         raise ValueError(
-            f"{type(net).__name__} has no ConditionalInstanceNorm2d layer, so that it can't have a "
-            "row of gamma and beta for each condition"
+            f"{type(net).__name__} has no ConditionalInstanceNorm2d layer, which holds a row of "
+            "gamma and beta for each condition"
         )

@@ -1,4 +1,4 @@
-"""The network that paints: Johnson's transformer network with Dumoulin's changes."""
+"""The image transformation network of Johnson et al. 2016, with the changes of Dumoulin et al."""
 
 from itertools import pairwise
 
@@ -14,8 +14,8 @@ MIN_SIDE = 16
 
 
 def upsample_nearest(x: Tensor, factor: int) -> Tensor:
-    """What `F.interpolate` does, as a repeat: its gradient is a sum, where torch.compile makes a
-    scatter of interpolate's, which took a twelfth of a step."""
+    """Nearest upsampling, as `F.interpolate` does it, by expanding: the gradient is a sum. The
+    gradient of interpolate compiles to a scatter, which took a twelfth of a step."""
     batch, channels, height, width = x.shape
     x = x.permute(0, 2, 3, 1)[:, :, None, :, None]
     x = x.expand(-1, -1, factor, -1, factor, -1)
@@ -23,9 +23,9 @@ def upsample_nearest(x: Tensor, factor: int) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """Nearest upsampling where asked for, a convolution with reflect padding, and CIN.
+    """Nearest upsampling (if `upsample` is above 1), a convolution with reflect padding, and CIN.
 
-    The convolution has no bias: CIN's mean would remove it, and beta does its work.
+    The convolution has no bias: CIN subtracts the mean, and beta takes the place of a bias.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class TransformerNet(nn.Module):
     Args:
         num_styles: styles N.
         width: multiplies the channels of every layer (32, 64 and 128 at width 1).
-        init_std: draw the convolutions from N(0, init_std), as published (0.01); by default,
-            torch's own initialisation.
+        init_std: the standard deviation of the convolutions' initial weights, which are normal
+            with mean 0 (0.01 in the paper). None keeps torch's initialisation.
 
     Attributes:
-        arguments: what the network was built with, for the model file's header: the width.
+        arguments: the constructor's arguments for the model file's header: the width.
     """
 
     def __init__(self, num_styles: int, width: float = 1.0, init_std: float | None = None) -> None:
@@ -113,7 +113,7 @@ class TransformerNet(nn.Module):
                     nn.init.normal_(module.weight, std=init_std)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """Paint.
+        """Stylizes images.
 
         Args:
             content: RGB images ``[B, 3, H, W]`` in [0, 1], H and W at least 16.
@@ -154,7 +154,8 @@ class TransformerNet(nn.Module):
 
     @staticmethod
     def pad_map(style: Tensor, size: torch.Size) -> Tensor:
-        """A map of styles, made as much longer as the photo of that size is; else style itself."""
+        """Pads a map of styles that has the photo's size like the photo. Returns any other style
+        unchanged."""
         if style.ndim != 4 or style.shape[-2:] != size:
             return style
         height, width = size

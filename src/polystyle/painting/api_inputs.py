@@ -18,7 +18,7 @@ from polystyle.data.images import load_image
 ROUNDING = 1e-4
 
 Content = Image.Image | Tensor
-AnyPicture = str | os.PathLike | np.ndarray | Content
+AnyPicture = str | os.PathLike[str] | np.ndarray | Content
 
 
 def takes_any_picture(paint: Callable[..., Any]) -> Callable[..., Any]:

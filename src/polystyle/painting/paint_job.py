@@ -166,7 +166,8 @@ class PaintJob:
         check_one_request(options, names)
         if options.sweep:
             self.columns = check_steps(options.steps or 9)
-            self.styles = sweep(*options.sweep, self.columns)
+            start, end = options.sweep
+            self.styles = sweep(start, end, self.columns)
         elif options.blend_grid:
             self.columns = check_steps(options.steps or 5)
             self.styles = blend_grid(options.blend_grid, self.columns)

@@ -41,7 +41,7 @@ def find_sources(photos: list[str]) -> list[Path]:
 
 def each_once(sources: Iterable[Path]) -> list[Path]:
     """The paths without those that name an earlier file in other words, such as ``./photo.jpg``."""
-    by_place = {}
+    by_place: dict[Path, Path] = {}
     for path in sources:
         by_place.setdefault(path.parent.resolve() / path.name, path)
     return list(by_place.values())

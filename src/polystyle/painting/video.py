@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -281,7 +282,7 @@ class VideoReader:
         cut = f"its last {missing:.1f} seconds are missing" if missing > 1 else ""
         return " and ".join(filter(None, (lost, cut)))
 
-    def __iter__(self) -> "Iterator[Frame | av.Packet]":
+    def __iter__(self) -> "Iterator[Frame | av.Packet[Any]]":
         """The frames, and the packets of the sound, in the file's order. Times start at 0."""
         last_pts, next_pts = -math.inf, 0
         packets = self.file.demux(self.pictures, *self.sound)
@@ -412,7 +413,7 @@ class VideoWriter:
         encoded.pts, encoded.duration, encoded.time_base = frame.pts, frame.duration, self.time_base
         self.file.mux(self.pictures.encode(encoded))
 
-    def copy(self, packet: "av.Packet") -> bool:
+    def copy(self, packet: "av.Packet[Any]") -> bool:
         """Write a packet of the sound as it is.
 
         Returns:

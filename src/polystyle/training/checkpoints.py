@@ -43,7 +43,7 @@ class CheckpointFiles(TorchCheckpointIO):
         self.written: set[Path] = set()
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         path = Path(path)
         if checkpoint["skipped_in_a_row"]:

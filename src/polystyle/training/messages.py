@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from polystyle.files.path_kind import MODEL_NAME
 from polystyle.files.path_text import shell_path, typed_path
-from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import newest_checkpoint
 from polystyle.training.command_line import path_override
 from polystyle.training.memory import is_out_of_memory

@@ -16,8 +16,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
 from polystyle.files.atomic_file import atomic_write
+from polystyle.files.path_kind import MODEL_NAME
 from polystyle.files.terminal_text import counted
-from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import LAST
 from polystyle.training.command_line import path_override
 from polystyle.training.distributed import end_other_processes
@@ -137,7 +137,7 @@ def complete(run: Run) -> None:
     if run.trainer.is_global_zero and not run.trainer.fast_dev_run:
         remove_leftovers(run.folder)
     if model_file := run.callbacks.get("model_file"):
-        run.data.setup()
+        run.data.setup("fit")
         run.module.load_state_dict(run.checkpoint[1]["state_dict"])
         model_file.complete(run.module, run.start_step, run.data)
     log.info(f"It is at step {run.start_step} already: {how_to_train_on(run)}")
