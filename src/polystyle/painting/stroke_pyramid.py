@@ -2,7 +2,8 @@
 
 The network's strokes have a fixed size in pixels. So a photo is painted small, where strokes are
 large; the painting is enlarged, which blurs it, and painted again, which makes its strokes crisp;
-and so on, level by level, to the photo's own size.
+and so on, level by level, to the photo's own size. Painting a painting may change the colour of
+whole areas; each level gets those of the first one back.
 """
 
 import math
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polystyle.networks.transformer_net import MIN_SIDE
-from polystyle.painting.picture_tensors import combine, resized
+from polystyle.painting.picture_tensors import combine, resized, to_unit
 
 # The pixels of the first level at scale 1.
 STROKE_PIXELS = 200_000
@@ -21,6 +22,11 @@ STROKE_PIXELS = 200_000
 MAX_ENLARGEMENT = 2.5
 # The photo's share in what a level after the first paints; the rest is the enlarged painting.
 PHOTO_SHARE = 1 / 3
+
+# Areas are squares of this many pixels of the first level.
+AREA_SIDE = 8
+# Differences between the colours of areas that are small against this (8 levels of 255) stay.
+SMALL_SHIFT = 8 / 255
 
 SCALES = (0.25, 4.0)
 
@@ -49,10 +55,10 @@ def paint_pyramid(paint: Paint, photos: Tensor, style: Tensor, scale: float) -> 
     """
     height, width = photos.shape[-2:]
     first, *larger = level_sizes(height, width, scale)
-    painting = paint(resized(photos, first), style_at(style, first))
+    strokes = painting = paint(resized(photos, first), style_at(style, first))
     for size in larger:
         content = with_photo(resized(painting, size), resized(photos, size))
-        painting = paint(content, style_at(style, size))
+        painting = with_area_colors(paint(content, style_at(style, size)), strokes)
     return resized(painting, (height, width))
 
 
@@ -82,6 +88,24 @@ def size_at(height: int, width: int, factor: float) -> tuple[int, int]:
 def with_photo(painting: Tensor, photos: Tensor) -> Tensor:
     """A painting with PHOTO_SHARE of the photos blended in; both ``[B, 3, H, W]``."""
     return combine(lambda painted, photo: torch.lerp(painted, photo, PHOTO_SHARE), painting, photos)
+
+
+def with_area_colors(painting: Tensor, strokes: Tensor) -> Tensor:
+    """A level's painting with the colours that whole areas have in the first level's.
+
+    Args:
+        painting: ``[B, 3, h, w]``.
+        strokes: the first level's painting ``[B, 3, H, W]``, of painting's dtype.
+
+    Returns:
+        ``[B, 3, h, w]``. Where the mean colour of an area differs by d, |d| d / (|d| + SMALL_SHIFT)
+        is added: all of it would cast greys around the contours in flat, bright areas.
+    """
+    areas = [max(1, side // AREA_SIDE) for side in strokes.shape[-2:]]
+    shift = to_unit(resized(strokes, areas)) - to_unit(resized(painting, areas))
+    shift = shift.abs() * shift / (shift.abs() + SMALL_SHIFT)
+    shift = F.interpolate(shift, painting.shape[-2:], mode="bicubic")
+    return combine(torch.add, painting, shift)
 
 
 def style_at(style: Tensor, size: Sequence[int]) -> Tensor:
