@@ -28,10 +28,10 @@ train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps
 	$(BIN)/polystyle-train data.content_dir=data/photos data.style_dir=data/paintings $(ARGS)
 
 test: setup ## all tests: some five minutes on two cores
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests that are not marked slow: about a minute
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: .venv/installed ## check style
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """What several test modules share: a seed, and a VGG-16 that nobody's test can spoil."""
 
 import copy
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,10 +29,14 @@ settings.load_profile("polystyle")
 
 # The tensors in these tests are too small to gain from threads, which on a busy machine only wait.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that the tests run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `gpu` where there is none."""
+    """Run the modules of slow tests first, so that no worker is left with one at the end, and skip
+    what is marked `gpu` where there is none."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA GPU, and torch.cuda.is_available() is False here")

@@ -214,10 +214,23 @@ def test_room_is_made_from_the_oldest_on_and_never_the_newest(
             (tmp_path / f"{name}.ckpt").write_bytes(bytes(100))
             os.utime(tmp_path / f"{name}.ckpt", ns=(place, place))
         sizes["disk"] = disk
-        make_room(tmp_path / "last.ckpt", wanted)
+        make_room(tmp_path, wanted, tmp_path.glob("*.ckpt"))
         return sorted(path.stem for path in tmp_path.iterdir())
 
     assert len(names_after(disk=500, wanted=100)) == 4
     assert names_after(disk=480, wanted=100) == ["last", "step-000002", "step-000008"]
     assert "The disk is nearly full: removed" in caplog.text
     assert names_after(disk=350, wanted=1000) == ["last", "step-000002"]
+
+
+def test_only_the_runs_own_checkpoints_make_room(tmp_path: Path) -> None:
+    own, shared = tmp_path / "run/checkpoints", tmp_path / "shared"
+    for folder in (own, shared):
+        folder.mkdir(parents=True)
+        (folder / "earlier.ckpt").touch()
+    files = CheckpointFiles(own)
+    for path in (own / "step-1.ckpt", shared / "step-1.ckpt"):
+        files.save_checkpoint(make_checkpoint(1), path)
+    beside = {path.name for path in files.own_beside(own / "step-2.ckpt")}
+    assert beside == {"earlier.ckpt", "step-1.ckpt"}
+    assert [path.name for path in files.own_beside(shared / "step-2.ckpt")] == ["step-1.ckpt"]

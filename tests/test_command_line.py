@@ -316,3 +316,15 @@ def test_lightnings_folder_for_other_devices_is_read_back() -> None:
     for folder in ('the "best"', "a\\", "a b"):
         added = f'hydra.run.dir="{folder}"'
         assert parsed(for_hydra([added], is_rank_zero=False)[0]) == folder
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("logger=null", "logger=none"),
+        ("logger=csv,null", "logger=csv,none"),
+        ("logger={_target_:null.Logger}", "logger={_target_:null.Logger}"),
+    ],
+)
+def test_no_logger_is_the_choice_none(typed: str, read: str) -> None:
+    assert for_hydra([typed]) == [read]

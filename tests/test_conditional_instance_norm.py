@@ -1,5 +1,7 @@
 """Conditional instance normalization: as right as torch's own, and no style touches another."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -24,6 +26,11 @@ def make_layer(
         layer.gamma.normal_()
         layer.beta.normal_()
     return layer
+
+
+def make_exact(layer: ConditionalInstanceNorm2d) -> ConditionalInstanceNorm2d:
+    """The same layer in float64."""
+    return copy.deepcopy(layer).double()
 
 
 def make_style(kind: str, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -97,6 +104,50 @@ def test_gradcheck(style: Tensor) -> None:
         return functional_call(layer, {"gamma": gamma, "beta": beta}, (x, style))
 
     assert torch.autograd.gradcheck(run, (x, layer.gamma, layer.beta, style))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_large_means_and_flat_images_keep_their_statistics(
+    kind: str, memory_format: torch.memory_format
+) -> None:
+    layer = make_layer(dtype=torch.float32)
+    style = make_style(kind, torch.float32)
+    noise = torch.randn(2, 3, 60, 50)
+    for x in (noise + 1000, noise * 1e-3 + 1, torch.full_like(noise, 7.0), torch.zeros_like(noise)):
+        ours = layer(x.contiguous(memory_format=memory_format), style)
+        exact = make_exact(layer)(x.double(), style.double() if style.ndim > 1 else style)
+        torch.testing.assert_close(ours.double(), exact, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["index", "mix"])
+@pytest.mark.parametrize("mean", [0.0, 20.0, 100.0])
+def test_bfloat16_is_as_exact_as_its_own_rounding(kind: str, mean: float) -> None:
+    layer = make_layer(dtype=torch.float32)
+    style = make_style(kind, torch.float32)
+    x = (torch.randn(2, 3, 60, 50) + mean).bfloat16().to(memory_format=torch.channels_last)
+    cotangent = torch.randn(2, 3, 60, 50)
+
+    exact = make_exact(layer)
+    ours, theirs = (
+        (norm(value, style.to(norm.gamma.dtype) if kind == "mix" else style), value, norm)
+        for norm, value in (
+            (layer, x.detach().requires_grad_()),
+            (exact, x.double().requires_grad_()),
+        )
+    )
+    torch.testing.assert_close(ours[0].double(), theirs[0], rtol=0.01, atol=0.03)
+    for our_gradient, their_gradient in zip(
+        torch.autograd.grad(ours[0], (ours[1], *ours[2].parameters()), cotangent.bfloat16()),
+        torch.autograd.grad(
+            theirs[0], (theirs[1], *theirs[2].parameters()), cotangent.bfloat16().double()
+        ),
+        strict=True,
+    ):
+        scale = their_gradient.abs().max()
+        torch.testing.assert_close(
+            our_gradient.double() / scale, their_gradient / scale, rtol=0, atol=0.02
+        )
 
 
 def test_each_image_of_a_batch_gets_its_own_row() -> None:

@@ -22,7 +22,7 @@ from polystyle.data.images import PictureError, load_image, suffixes, to_rgb
 from polystyle.data.paintings import load_painting
 from polystyle.data.picture_folder import list_images
 from polystyle.data.samples import load_square, middle_square
-from polystyle.data.skipped_photos import MOST_NAMED, SkippedPhotos
+from polystyle.data.skipped_photos import HEADING, MOST_NAMED, SkippedPhotos
 from polystyle.files.terminal_text import GARBLING
 
 SCRIPT = Path(__file__).parent / "stress/make_damaged_images.py"
@@ -64,7 +64,8 @@ def usable(path: Path) -> bool:
 
 def listed(run_dir: Path) -> dict[str, str]:
     """The list's lines: the reason for each photo."""
-    lines = (run_dir / "skipped_photos.txt").read_text().splitlines()
+    heading, *lines = (run_dir / "skipped_photos.txt").read_text().splitlines()
+    assert heading == HEADING
     return dict(line.split("\t") for line in lines)
 
 
@@ -296,15 +297,38 @@ def test_each_photo_is_listed_once_and_a_few_are_named(
             error = PictureError(Path(f"{number}.jpg"), f"is bad {number}")
             processes[(number + turn) % 3].add(error)
     assert listed(tmp_path) == {f"{number}.jpg": f"is bad {number}" for number in range(20)}
-    assert len(path.read_text().splitlines()) == 20
+    assert len(path.read_text().splitlines()) == 21
     assert [skipped.count() for skipped in processes] == [20, 20, 20]
     named = [record.getMessage() for record in caplog.records]
     assert named[:MOST_NAMED] == [f"Skipped: {n}.jpg is bad {n}" for n in range(MOST_NAMED)]
     assert named[MOST_NAMED:] == [f"Skipped: more photos; all are listed in {path}"]
     # A run that goes on says nothing twice.
     SkippedPhotos(path).add(PictureError(Path("0.jpg"), "is bad 0"))
-    assert len(path.read_text().splitlines()) == 20
+    assert len(path.read_text().splitlines()) == 21
     assert len(caplog.records) == MOST_NAMED + 1
+
+
+def test_only_a_list_that_polystyle_wrote_is_deleted(tmp_path: Path) -> None:
+    for name, content in (
+        ("to_skip.txt", "1.jpg\n2.jpg\n"),
+        ("captions.tsv", "1.jpg\ta cat\n"),
+        ("skipped_photos.txt", "1.jpg\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ValueError, match=f"data.skipped_photos=.*{name} is not a list that"):
+            SkippedPhotos(tmp_path / name).begin_anew()
+        assert (tmp_path / name).read_text() == content
+    with pytest.raises(ValueError, match="is not a list that"):
+        SkippedPhotos(tmp_path).begin_anew()
+
+    path = tmp_path / "skipped_photos.txt"
+    path.write_text("1.jpg\tis bad\n")  # of a version that wrote no heading
+    skipped = SkippedPhotos(path)
+    assert skipped.begin_anew() == {"1.jpg"}
+    skipped.add(PictureError(Path("2.jpg"), "is bad"))
+    own = path.rename(tmp_path / "own_name.txt")
+    assert SkippedPhotos(own).begin_anew() == {"2.jpg"}
+    assert not own.exists()
 
 
 @pytest.mark.parametrize("place", [None, "no/folder/skipped_photos.txt", "photo.jpg/list"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import hydra
 import numpy as np
 import pytest
@@ -19,17 +20,18 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
-from training import ONE_THREAD, TINY, make_folders
+from training import TINY, make_folders
 
 from polystyle.data.paintings import load_painting
 from polystyle.evaluate import main
 from polystyle.evaluation.evaluate import evaluate, load_data
 from polystyle.evaluation.gatys import optimise_pixels
-from polystyle.evaluation.measure import set_gap_closed
+from polystyle.evaluation.measure import nearest_styles, set_gap_closed
 from polystyle.evaluation.references import make_references
-from polystyle.evaluation.report import picture_sheet, summarise, table
+from polystyle.evaluation.report import nearest_paintings, picture_sheet, summarise, table
 from polystyle.evaluation.scores import Scores, paired_difference, verdict
 from polystyle.evaluation.settings import read_settings
+from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import Model, save_model
 from polystyle.networks.style_rows import rows_of, with_rows
@@ -120,7 +122,7 @@ def make_scores(
     values = torch.tensor(total, dtype=torch.float64)
     names = ("content_loss", "style_loss", "loss")
     losses = {prefix + name: values for prefix in ("", "paper_") for name in names}
-    return Scores(losses, torch.zeros(3, 32, 32), gap_closed, identical)
+    return Scores(losses, torch.zeros(3, 32, 32), gap_closed, identical=identical)
 
 
 # ---- The scores -----------------------------------------------------------------------------
@@ -365,12 +367,12 @@ def test_the_least_trained_style_is_named_and_advice_given_if_it_lags() -> None:
         }
         for name, closed in (("wave", 0.45), ("rain", 0.8), ("candy", 0.82))
     }
-    (sentence,) = summarise(results)
+    sentence = summarise(results)[0]
     assert sentence.startswith("The least trained style is wave: 45% of the gap closed")
     assert "median style has 80%" in sentence
     assert "loss.style_coefficients={wave:2}" in sentence
     results["wave"]["A"].gap_closed = 0.78
-    (sentence,) = summarise(results)
+    sentence = summarise(results)[0]
     assert "78%" in sentence
     assert sentence.endswith("No style lags behind.")
     results["candy"]["A"].gap_closed = 1.1
@@ -503,6 +505,30 @@ def test_the_same_command_writes_the_same_bytes_and_overwrites_only_if_told_to(
         assert (model.parent / "evaluation" / name).read_bytes() == content
 
 
+def test_the_summary_names_the_pictures_that_are_nearest_to_another_painting() -> None:
+    results = {name: {"photo": make_scores([9.0]), "A": make_scores([1.0])} for name in "ab"}
+    results["a"]["A"].nearest = ["a", "a", "b"]
+    results["b"]["A"].nearest = ["b", "b", "b"]
+    assert nearest_paintings(results, "A") == (
+        "By the style loss, 5 of the network's 6 pictures are nearest to the paintings of their "
+        "own style; not those of a (to b)."
+    )
+    results["a"]["A"].nearest = ["a", "a", "a"]
+    assert nearest_paintings(results, "A") == (
+        "By the style loss, 6 of the network's 6 pictures are nearest to the paintings of their "
+        "own style."
+    )
+
+
+def test_the_nearest_painting_is_the_one_that_the_picture_shows(vgg: VGG16) -> None:
+    generator = torch.Generator().manual_seed(0)
+    paintings = [torch.rand(3, 32, 32, generator=generator) * scale for scale in (1.0, 0.5, 0.1)]
+    loss = PerceptualLoss(vgg)
+    loss.set_style_images({str(number): [image] for number, image in enumerate(paintings)})
+    shown = torch.stack([paintings[2], paintings[0], paintings[1]])
+    assert nearest_styles(loss, shown) == [2, 0, 1]
+
+
 def test_the_sheet_has_a_row_for_each_style_and_a_column_for_each_painter() -> None:
     def flat(*colour: float) -> Tensor:
         return torch.tensor(colour, dtype=torch.float32)[:, None, None].expand(3, 32, 32)
@@ -542,9 +568,7 @@ def test_the_sheet_shows_a_mosaic_of_a_styles_paintings() -> None:
 def test_the_command_evaluates_the_folder_of_a_run_without_any_flag(tmp_path: Path) -> None:
     model = make_run(tmp_path)
     command = [sys.executable, "-m", "polystyle.evaluate", str(model.parent), "--gatys-steps", "2"]
-    result = subprocess.run(
-        command, cwd="/", env=ONE_THREAD, capture_output=True, text=True, timeout=120
-    )
+    result = fork_server.run(command, "/")
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     lines = result.stdout.splitlines()

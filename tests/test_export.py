@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import onnx
 import onnxruntime
@@ -49,7 +50,7 @@ def model(net: TransformerNet, tmp_path_factory: pytest.TempPathFactory) -> Path
 def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
     """The command as a user types it, run once because it takes seconds. MODEL is a folder."""
     command = [sys.executable, "-m", "polystyle.export", str(model.parent)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return fork_server.run(command)
 
 
 @pytest.fixture(scope="module")

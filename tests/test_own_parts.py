@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import fork_server
 import pytest
 import torch
-from training import ONE_THREAD, TINY, load_checkpoint, make_folders
+from training import TINY, load_checkpoint, make_folders
 
 from polystyle.networks.model_file import load_model
 
@@ -47,22 +48,9 @@ def train(root: Path, command: str, run: str, max_steps: int) -> subprocess.Comp
     small = SMALL if "data._target_" in command else SMALL_STYLE_TRANSFER
     if "objective._target_" in command:
         small = [text for text in small if not text.startswith("loss.")]
-    program = Path(sys.executable).with_name("polystyle-train")
-    return subprocess.run(
-        [
-            program,
-            *small,
-            *arguments,
-            *STEPS,
-            f"hydra.run.dir={run}",
-            f"trainer.max_steps={max_steps}",
-        ],
-        cwd=root,
-        env=ONE_THREAD,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    run_line = (*STEPS, f"hydra.run.dir={run}", f"trainer.max_steps={max_steps}")
+    command = [sys.executable, "-m", "polystyle.train", *small, *arguments, *run_line]
+    return fork_server.run(command, root)
 
 
 def module_of(root: Path, name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import tarfile
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
@@ -24,6 +26,7 @@ from polystyle.networks.style_pack import extract_style, load_style_pack, save_s
 from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.sources import find_sources
 from polystyle.training.checkpoints import find_checkpoint
+from polystyle.training.command_line import for_hydra
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +236,23 @@ def test_a_path_of_another_kind_is_called_what_it_is(
     assert remedy.format(**files) in message
     assert "damaged" not in message
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["~", "-m", "a b", "it's", "'90s'", "one, two", "2024", "null", "[1]", "é#="]
+)
+def test_a_suggested_override_gives_the_path_that_it_names(
+    name: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(files["run"], tmp_path / name)
+    for path, key in ((Path(name), "hydra.run.dir"), (Path(name, "model.safetensors"), "init")):
+        with pytest.raises(ValueError, match="not a checkpoint") as error:
+            checkpoint_of(path)
+        suggested = shlex.split(str(error.value).partition(": ")[2])
+        (typed,) = [word for word in suggested if word.startswith(f"{key}=")]
+        (override,) = OverridesParser.create().parse_overrides(for_hydra([typed]))
+        assert Path(override.value()) == path
 
 
 def test_a_model_file_that_is_something_else_is_named_in_the_folder_of_a_run(

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -50,8 +51,7 @@ def output(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "polystyle.prepare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return fork_server.run([sys.executable, "-m", "polystyle.prepare", *arguments])
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:

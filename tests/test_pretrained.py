@@ -1,9 +1,9 @@
 """The network that comes with polystyle: what it holds, and that commands take it by default."""
 
-import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from PIL import Image
@@ -22,8 +22,7 @@ from polystyle.networks.transformer_net import TransformerNet
 
 def command(name: str, *arguments: str, cwd: Path) -> str:
     """What a command prints."""
-    line = [sys.executable, "-m", f"polystyle.{name}", *arguments]
-    result = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
+    result = fork_server.run([sys.executable, "-m", f"polystyle.{name}", *arguments], cwd)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import fork_server
 import pytest
 from attacks.ground import make_model
 from omegaconf import OmegaConf
@@ -22,18 +23,16 @@ SMALL = [text for text in TINY if "=" in text] + ["data.num_workers=0", "init=sc
 STEPS = ["trainer.max_steps=2", "trainer.val_check_interval=1"]
 
 
-def shell(line: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess:
-    """A line as it is typed in a terminal."""
-    environment = {**ONE_THREAD, "PATH": f"{BIN}:{os.environ['PATH']}"}
+def shell(line: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A line as it is typed in a terminal: bash divides it into arguments."""
+    in_bash = ["/bin/bash", "-c", f"printf '%s\\0' {line}"]
+    divided = subprocess.run(in_bash, cwd=cwd, capture_output=True, text=True, check=True).stdout
+    command, *arguments = divided.split("\0")[:-1]
+    if command.startswith("polystyle-"):
+        module = command.replace("-", ".")
+        return fork_server.run([sys.executable, "-m", module, *arguments], cwd)
     return subprocess.run(
-        line,
-        shell=True,
-        executable="/bin/bash",
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+        [command, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
     )
 
 

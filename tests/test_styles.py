@@ -6,6 +6,7 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from hypothesis import given
@@ -434,8 +435,7 @@ def test_the_printed_merge_command_runs(
 
 def test_the_command_extracts_and_merges(model: Path, output: Path, tmp_path: Path) -> None:
     def call(*arguments: str | Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "polystyle.styles", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        return fork_server.run([sys.executable, "-m", "polystyle.styles", *arguments], tmp_path)
 
     result = call("extract", "model.safetensors", "wave", "--output", "styles")
     assert (result.returncode, result.stderr) == (0, "")

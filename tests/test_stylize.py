@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -79,7 +80,7 @@ def expected(net: TransformerNet, photo: Path, style_name: str) -> np.ndarray:
 def run(model: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
     """The command with a network, in a process of its own."""
     command = [sys.executable, "-m", "polystyle.stylize", *arguments, "--model", model]
-    return subprocess.run(map(str, command), capture_output=True, text=True, timeout=120)
+    return fork_server.run(command)
 
 
 def command(*arguments: str | Path) -> int | str:

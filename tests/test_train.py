@@ -10,7 +10,6 @@ import hydra
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
 from training import ONE_THREAD, load_checkpoint, make_folders, run, train_command
 
 from polystyle.networks.model_file import load_model
@@ -229,19 +228,6 @@ def test_an_error_is_one_line(folders: Path, override: str, complaint: str) -> N
     assert complaint in result.stderr
     assert result.stderr.startswith("polystyle-train: ")
     assert result.stderr.count("\n") == 1, result.stderr
-
-
-@pytest.mark.slow
-def test_a_sweep_trains_one_run_for_each_value(folders: Path) -> None:
-    overrides = ("loss.style_weight=2,5", "hydra.sweep.dir=sweep", "trainer.max_steps=1")
-    result = run([*train_command(folders, *overrides, "data.num_workers=0"), "-m"], folders)
-    assert result.returncode == 0, result.stderr
-    weights = [
-        OmegaConf.load(folders / f"sweep/{number}/.hydra/config.yaml").loss.style_weight
-        for number in range(2)
-    ]
-    assert weights == [2, 5]
-    assert all((folders / f"sweep/{number}/model.safetensors").exists() for number in range(2))
 
 
 def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import numpy as np
 import torch
 from PIL import Image
@@ -71,9 +72,7 @@ def make_module(
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command, cwd=cwd, env=ONE_THREAD, capture_output=True, text=True, timeout=300
-    )
+    return fork_server.run(command, cwd)
 
 
 def load_checkpoint(path: Path) -> dict:

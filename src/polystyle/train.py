@@ -9,8 +9,10 @@ import warnings
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from polystyle import __version__
@@ -18,10 +20,21 @@ from polystyle.files.console import tolerate_lost_console
 from polystyle.files.new_folder import check_can_be_folder
 from polystyle.training.command_line import for_hydra
 from polystyle.training.config_check import explain
-from polystyle.training.distributed import is_rank_zero, share_run_name, wait_for_rank_zero
+from polystyle.training.distributed import (
+    is_rank_zero,
+    run_name,
+    share_run_name,
+    wait_for_rank_zero,
+)
 from polystyle.training.unused_folder import remove_unused_folders
 
 log = logging.getLogger(__name__)
+
+# The folders of the sweep's jobs that failed in this process.
+failed_jobs: list[str] = []
+
+# Cached, for the jobs of a sweep on a cluster: Hydra hands a configuration's cache on to them.
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
 
 
 def main() -> None:
@@ -45,6 +58,8 @@ def main() -> None:
         if not is_rank_zero():
             sys.argv.insert(1, "hydra/job_logging=none")  # rank zero writes Hydra's files
         run()
+        if failed_jobs:
+            sys.exit(f"polystyle-train: jobs of this sweep that failed: {', '.join(failed_jobs)}")
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         wait_for_rank_zero()
         sys.exit(f"polystyle-train: {composition_error(error)}")
@@ -90,16 +105,26 @@ def run(cfg: DictConfig) -> None:
     if not is_rank_zero():
         logging.disable()
         warnings.simplefilter("ignore")
+    run_dir = Path(os.path.relpath(str(cfg.run_dir)))
     try:
         build_run.train(cfg)
     except Exception as error:
         wait_for_rank_zero()
         log.debug("", exc_info=True)  # hydra.verbose=true shows it
-        run_dir = Path(os.path.relpath(str(cfg.run_dir)))
         reason = build_run.run_error(error, run_dir)
+        if is_local_sweep():  # before the folder is removed: the line goes to train.log, too
+            failed_jobs.append(str(run_dir))
+            log.error(f"polystyle-train: {run_dir} failed: {reason}")
         if is_rank_zero() and not isinstance(error, messages.RunStoppedError):
             remove_unused_folders(refused=run_dir)
-        sys.exit(f"polystyle-train: {reason}")
+        if not is_local_sweep():
+            sys.exit(f"polystyle-train: {reason}")
+
+
+def is_local_sweep() -> bool:
+    """Whether this process goes on with the next job of a sweep (-m). A job on a cluster has a
+    process of its own."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and "submitit" not in sys.modules
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ class StyleTransferData(LightningDataModule):
         self.num_val_photos = num_val_photos
         self.seed = seed
         self.skipped = SkippedPhotos(Path(skipped_photos) if skipped_photos else None)
+        self.skipped.check_is_own()
         # Lightning then calls `prepare_data` in one process of all, not in one per node.
         self.prepare_data_per_node = False
 
@@ -194,7 +195,19 @@ class StyleTransferData(LightningDataModule):
             f"{counted(len(self.conditions), 'style')}: {', '.join(names)}",
             f"{counted(len(self.train_paths), 'photo')} to train on, "
             f"{len(self.val_paths)} held out; crops of {self.image_size} pixels",
+            *self.subfolder_lines(),
             *unread,
+        ]
+
+    def subfolder_lines(self) -> list[str]:
+        """A line where all paintings lie in subfolders: somebody may have meant one painting for
+        each style."""
+        paintings = [path for paths in self.style_paths.values() for path in paths]
+        if not paintings or any(path.parent in self.style_folders for path in paintings):
+            return []
+        return [
+            f"{self.style_folders[0]} holds {counted(len(paintings), 'painting')}, all in "
+            "subfolders: each subfolder is one style"
         ]
 
     def fingerprint(self) -> dict[str, Any]:

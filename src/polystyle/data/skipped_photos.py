@@ -13,6 +13,11 @@ log = logging.getLogger(__name__)
 # Photos that are named in the log or in an error, at most.
 MOST_NAMED = 5
 
+# The first line of the list, by which polystyle knows a file that it may delete.
+HEADING = "# polystyle: photos that could not be used, and why"
+# The list's usual name. Earlier versions wrote it without a heading.
+USUAL_NAME = "skipped_photos.txt"
+
 
 def first_errors(errors: Sequence[PictureError]) -> str:
     """The first few errors in one line, and how many more there are."""
@@ -39,13 +44,29 @@ class SkippedPhotos:
         self.length_read = 0
 
     def begin_anew(self) -> set[str]:
-        """Empties the list; returns the photos that were on it."""
+        """Empties the list; returns the photos that were on it.
+
+        Raises:
+            ValueError: see `check_is_own`.
+        """
+        self.check_is_own()
         self.read_additions()
         listed, self.known, self.length_read = self.known, set(), 0
         if self.path:
             with suppress(OSError):  # as in `append`
                 self.path.unlink()
         return listed
+
+    def check_is_own(self) -> None:
+        """Raises ValueError if the path is a file that polystyle did not write: a list of photos to
+        skip, as somebody may take it for, would be deleted."""
+        if self.path is None or not self.path.exists():
+            return
+        if not is_list_of_polystyle(self.path):
+            raise ValueError(
+                f"data.skipped_photos={self.path} is not a list that polystyle wrote, and would be "
+                "replaced: name a new file, to which photos that can't be used are written"
+            )
 
     def add(self, error: PictureError) -> None:
         """Lists a photo, unless any process has listed it already."""
@@ -70,7 +91,8 @@ class SkippedPhotos:
             return False
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+                # Two processes that begin the list at the same moment both write the heading.
+                file.write(line if file.tell() else f"{HEADING}\n{line}")
         except OSError:
             return False
         return True
@@ -88,4 +110,16 @@ class SkippedPhotos:
             file.seek(self.length_read)
             lines = file.read().decode(errors="replace").splitlines()
             self.length_read = file.tell()
-        self.known.update(line.partition("\t")[0] for line in lines)
+        self.known.update(line.partition("\t")[0] for line in lines if line != HEADING)
+
+
+def is_list_of_polystyle(path: Path) -> bool:
+    """Whether a file begins with the list's heading, or is a list of an earlier version. An empty
+    file has nothing to lose."""
+    try:
+        with path.open("rb") as file:
+            first_line = file.readline().decode(errors="replace").rstrip()
+    except OSError:  # a folder, for example
+        return False
+    is_earlier = path.name == USUAL_NAME and "\t" in first_line
+    return first_line in ("", HEADING) or is_earlier

@@ -41,7 +41,7 @@ def score_styles(
         for index, name in enumerate(style_names):
             progress.set_description(name)
             scores = {"photo": score(references, photos, photos, index)}
-            scores |= score_networks(models, references, photos, name, index, progress)
+            scores |= score_networks(models, references, photos, style_names, index, progress)
             if len(photos_to_optimise):
                 optimised = [
                     optimise_pixels(references[""], photo, index, gatys_steps, progress)
@@ -58,12 +58,13 @@ def score_networks(
     models: Mapping[str, Model],
     references: Mapping[str, PerceptualLoss],
     photos: Tensor,
-    style_name: str,
+    style_names: Sequence[str],
     style: int,
     progress: tqdm,
 ) -> dict[str, Scores]:
-    """The scores, by label, of the networks that have the style. For the arguments, see
-    `score_styles`; `style` is the index in the references' style images."""
+    """The scores, by label, of the networks that have the style of that index. For the other
+    arguments, see `score_styles`."""
+    style_name = style_names[style]
     scores = {}
     pictures = {}
     for label, model in models.items():
@@ -72,6 +73,8 @@ def score_networks(
             continue
         pictures[label] = stylize(model.net, photos, model.style_names.index(style_name))
         scores[label] = score(references, photos, pictures[label], style)
+        nearest = nearest_styles(references[""], pictures[label])
+        scores[label].nearest = [style_names[style] for style in nearest]
     if pictures.keys() >= {"A", "B"}:
         scores["B"].identical = torch.equal(pictures["A"], pictures["B"])
     return scores
@@ -104,6 +107,14 @@ def score(
         for name in LOSSES:
             losses[prefix + name] = torch.cat([batch[name] for batch in batches]).cpu().double()
     return Scores(losses, stylized[0].cpu())
+
+
+def nearest_styles(reference: PerceptualLoss, stylized: Tensor) -> list[int]:
+    """For each of the images ``[K, 3, S, S]``, the index of the style of the lowest style loss."""
+    styles = torch.arange(reference.num_styles, device=stylized.device)
+    with torch.inference_mode():
+        losses = [reference(image, image, styles)["style_loss"] for image in stylized.split(1)]
+    return torch.stack(losses).argmin(dim=1).tolist()
 
 
 def set_gap_closed(scores: Mapping[str, Scores]) -> None:

@@ -165,6 +165,7 @@ def summarise(results: Results) -> list[str]:
     """What the table says, in sentences."""
     labels = network_labels(results)
     sentences = [least_trained(results, label) for label in labels]
+    sentences += [nearest_paintings(results, label) for label in labels]
     if any(
         scores[label].gap_closed > 1
         for scores in results.values()
@@ -197,6 +198,23 @@ def least_trained(results: Results, label: str) -> str:
             f"Train longer, or raise the style's weight: loss.style_coefficients={{{least}:2}}."
         )
     return f"{whose} least trained style is {least}: {gap} {advice}"
+
+
+def nearest_paintings(results: Results, label: str) -> str:
+    """How many of a network's pictures are nearest to the painting of their own style, and the
+    styles whose pictures are not."""
+    whose = f"{label}'s" if len(network_labels(results)) == 2 else "the network's"
+    total, misses = 0, []
+    for name, scores in results.items():
+        if label not in scores:
+            continue
+        total += len(scores[label].nearest)
+        misses += [f"{name} (to {other})" for other in scores[label].nearest if other != name]
+    found = f"{total - len(misses)} of {whose} {counted(total, 'picture')}"
+    own = f"By the style loss, {found} are nearest to the paintings of their own style"
+    if not misses:
+        return f"{own}."
+    return f"{own}; not those of {', '.join(dict.fromkeys(misses))}."
 
 
 def compare_networks(results: Results) -> list[str]:

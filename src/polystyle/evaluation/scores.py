@@ -1,7 +1,7 @@
 """The scores of a painter in one style, and whether two painters differ by more than chance."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -27,12 +27,15 @@ class Scores:
         gap_closed: share of the gap between the total loss of the photo (0) and that of optimised
             pixels (1) that the painter has closed. Without optimised pixels, the gap is that
             between the total loss of the photo and 0. NaN until `measure.set_gap_closed`.
+        nearest: for each photo, the style whose paintings the network's picture is nearest to, by
+            the style loss; empty for painters that are not networks.
         identical: whether all pictures are bit-identical to those of network A.
     """
 
     losses: dict[str, Tensor]
     picture: Tensor
     gap_closed: float = math.nan
+    nearest: list[str] = field(default_factory=list)
     identical: bool = False
 
     def mean(self, name: str) -> float:

@@ -7,7 +7,6 @@ it is instead, and what to do.
 
 import json
 import os
-import shlex
 import stat
 import warnings
 import zipfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from polystyle.files.path_text import shell_path
 from polystyle.files.terminal_text import sanitized
 
 # The file of a run's folder that holds its network, and the index of a prepared set.
@@ -257,6 +257,9 @@ GENERAL_REMEDIES = {
 class Expectation:
     """What a path is expected to be.
 
+    A remedy names a path in ``{path}``, quoted for the shell. That is enough for polystyle-train,
+    too, which quotes the paths that it is given for Hydra.
+
     Attributes:
         noun: its description.
         fitting: kinds that may be it, or a damaged file of it: its reader finds out.
@@ -376,7 +379,7 @@ def remedy(path: Path, kind: Kind, expected: Expectation) -> str:
     text = expected.remedies.get(kind) or GENERAL_REMEDIES.get(kind) or expected.remedy
     run, example = run_of(path), next(runs_in(path), None)
     return text.format(
-        path=shlex.quote(str(path)),
+        path=shell_path(path),
         parent=path.parent,
         run=f", {run}" if run else "",
         example=f", such as {example}" if example else "",

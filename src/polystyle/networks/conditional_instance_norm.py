@@ -7,6 +7,11 @@ from torch.nn import functional as F
 from polystyle.files.terminal_text import counted
 
 
+def is_eager_on_cpu(x: Tensor) -> bool:
+    """Whether each operation on x is a pass over memory of its own, by a CPU."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 class ConditionalInstanceNorm2d(nn.Module):
     """Instance normalization whose gamma and beta are chosen, or mixed, by style.
 
@@ -49,6 +54,8 @@ class ConditionalInstanceNorm2d(nn.Module):
                 (looked at on the CPU only: on a GPU it would stall every layer of every step).
         """
         self._check(x, style)
+        if x.dtype == torch.bfloat16 and style.ndim < 4 and is_eager_on_cpu(x):
+            return self._fused(x, style)
         return self.normalize(x, *self.statistics(x), style)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,6 +68,10 @@ class ConditionalInstanceNorm2d(nn.Module):
             Two tensors ``[B, C, 1, 1]`` in float32 (float64 for float64).
         """
         values = x.to(torch.promote_types(x.dtype, torch.float32))
+        if is_eager_on_cpu(x):
+            # In channels-last format, torch.var_mean takes three times as long there.
+            mean = values.mean((2, 3), keepdim=True)
+            return mean, (values - mean).square().mean((2, 3), keepdim=True)
         variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
         return mean, variance
 
@@ -77,7 +88,31 @@ class ConditionalInstanceNorm2d(nn.Module):
             values = x.to(torch.promote_types(x.dtype, torch.float32))
             scale = self._rows(self.gamma, style, x.shape[-2:]) * torch.rsqrt(variance + self.eps)
             shift = self._rows(self.beta, style, x.shape[-2:])
-            return (scale * (values - mean) + shift).to(x.dtype)
+            return torch.addcmul(shift - mean * scale, values, scale).to(x.dtype)
+
+    def _fused(self, x: Tensor, style: Tensor) -> Tensor:
+        """`forward` for bfloat16, in a ninth of the time: group normalization of C groups.
+
+        The kernel sums squares in float32. A mean of twenty standard deviations would cost 6 % of
+        the standard deviation, so that means above one of them are subtracted first. They need not
+        be exact, and are taken of some thousand pixels.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            with torch.no_grad():
+                step = max(1, min(x.shape[-2:]) // 32)
+                sample = x[:, :, ::step, ::step].float()
+                variance, mean = torch.var_mean(sample, dim=(2, 3), correction=0, keepdim=True)
+                offset = torch.where(mean.square() > variance, mean, 0).to(x.dtype)
+            images = (x - offset).split(1)
+            gammas, betas = (
+                self._rows(table, style, x.shape[-2:])[:, :, 0, 0]
+                for table in (self.gamma, self.beta)
+            )
+            outputs = [
+                F.group_norm(image, self.num_features, gamma, beta, self.eps)
+                for image, gamma, beta in zip(images, gammas, betas, strict=True)
+            ]
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _rows(self, table: Tensor, style: Tensor, size: torch.Size) -> Tensor:
         """Each image's row of gamma or beta: ``[B, C, 1, 1]``, or ``[B, C, H, W]`` for a map."""
@@ -104,7 +139,7 @@ class ConditionalInstanceNorm2d(nn.Module):
         if style.ndim == 1:
             if style.dtype not in (torch.int64, torch.int32):
                 raise ValueError(f"a style index must be int64 or int32, not {style.dtype}")
-            if style.device.type == "cpu" and not torch.compiler.is_compiling():
+            if is_eager_on_cpu(style):
                 low, high = style.min().item(), style.max().item()
                 if low < 0 or high >= self.num_styles:
                     wrong = low if low < 0 else high

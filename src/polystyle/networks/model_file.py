@@ -83,7 +83,7 @@ def kind_of(net: nn.Module) -> NetworkKind:
     return NetworkKind(type(net).__name__, dict(getattr(net, "arguments", {})))
 
 
-def model_path(path: Path, expected: Expectation = NETWORK) -> Path:
+def model_path(path: str | Path, expected: Expectation = NETWORK) -> Path:
     """The file that a path names: the file itself, the model file of a run's folder, or for the
     word "pretrained" the one that comes with polystyle.
 
@@ -95,6 +95,7 @@ def model_path(path: Path, expected: Expectation = NETWORK) -> Path:
         FileNotFoundError: nothing is there, or a folder without a model file.
         ValueError: the path is something else, such as a checkpoint: says what to name instead.
     """
+    path = Path(path)
     if path == Path(PRETRAINED):
         return PRETRAINED_FILE
     check_kind(path, expected)
@@ -223,7 +224,7 @@ def save_model(path: Path, model: Model, dtype: torch.dtype = torch.float32) -> 
     write_safetensors(path, tensors, header)
 
 
-def load_model(path: Path, network: type[nn.Module] | None = None) -> Model:
+def load_model(path: str | Path, network: type[nn.Module] | None = None) -> Model:
     """Read a network that `save_model` wrote; it comes on the CPU, in eval mode.
 
     Args:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from polystyle.files.path_text import typed_path
-from polystyle.networks.model_file import Model
+from polystyle.networks.model_file import Model, kind_of
 from polystyle.training.checkpoints import checked_step, find_checkpoint
 from polystyle.training.command_line import typed_override
 from polystyle.training.config_check import check_config, drop_unused
@@ -26,7 +26,13 @@ from polystyle.training.run import Run, carry_out
 from polystyle.training.run_folder import claimed
 from polystyle.training.run_record import differences
 from polystyle.training.starting_network import begin_from, check_output, load_network
-from polystyle.training.trainer import make_trainer, prepare_torch, silence_hints
+from polystyle.training.trainer import (
+    check_trainer,
+    make_trainer,
+    prepare_torch,
+    silence_hints,
+    usable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +67,8 @@ def train(cfg: DictConfig) -> None:
     for line in drop_unused(cfg, typed_overrides()):
         log.info(line)
     check_config(cfg)
+    check_trainer(cfg.trainer)
+    check_working_directory()
 
     folder = Path(os.path.relpath(cfg.run_dir))
     writes = is_rank_zero() and not cfg.trainer.fast_dev_run
@@ -108,16 +116,19 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
                 f"{path} is of another run: {'; '.join(changes)}. To go on all the same, add "
                 "allow_changes=true"
             )
+    logger = build_logger(cfg, start_step)
     callbacks = {
         name: instantiate(callback, _convert_="all")
         for name, callback in cfg.callbacks.items()
         if callback is not None
     }
+    callbacks = usable(callbacks, cfg.trainer, has_logger=bool(logger))
     trainer = make_trainer(
         instantiate(cfg.trainer, _partial_=True, _convert_="all"),
         cfg.trainer,
         list(callbacks.values()),
-        build_logger(cfg, start_step),
+        logger,
+        checkpoint_folder=folder / "checkpoints",
     )
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     check_devices(trainer, data.batch_size, is_sweep)
@@ -136,6 +147,7 @@ def build_run(cfg: DictConfig, folder: Path) -> Run:
         configuration_files=configuration_files(cfg),
         resolved_yaml=OmegaConf.to_yaml(cfg, resolve=True),
         overrides=typed_arguments(),
+        has_checkpoints=cfg.trainer.get("enable_checkpointing") is not False,
     )
 
 
@@ -147,7 +159,7 @@ def build_objective(cfg: DictConfig) -> Any:
 
 def build_logger(cfg: DictConfig, start_step: int) -> Any:
     """Lightning's logger; False for none."""
-    if cfg.logger is None:
+    if cfg.get("logger") is None:
         return False
     options = {}
     if start_step and cfg.logger._target_.endswith("TensorBoardLogger"):
@@ -173,6 +185,7 @@ def load_base(cfg: DictConfig) -> Model | None:
         )
     if cfg.model_file is not None:
         base = load_network(Path(cfg.model_file), get_object(cfg.network._target_))
+        check_typed_beside(base, cfg)
         output = OmegaConf.select(cfg, "callbacks.model_file.path")
         check_output(output and Path(output), Path(cfg.model_file))
         for name, value in cfg.data.items():
@@ -193,6 +206,32 @@ def chosen_experiment() -> str | None:
     if not HydraConfig.initialized():
         return None
     return HydraConfig.get().runtime.choices.get("experiment")
+
+
+def check_typed_beside(base: Model, cfg: DictConfig) -> None:
+    """Raises ValueError for what was typed and would be ignored, as ``model_file`` decides it."""
+    own = kind_of(base.net).arguments
+    for text in typed_overrides():
+        key = text.lstrip("+").partition("=")[0]
+        group, _, name = key.partition(".")
+        if key == "init":
+            raise ValueError("init and model_file each name the network to begin with: keep one")
+        is_argument = group == "network" and name and not name.startswith("_")
+        if is_argument and own.get(name) != cfg.network[name]:
+            raise ValueError(
+                f"{key}={cfg.network[name]}: styles are added to the network in {cfg.model_file}, "
+                f"whose {name} is {own.get(name)}. Leave out {key}"
+            )
+
+
+def check_working_directory() -> None:
+    """Raises ValueError if Hydra is told to change to the run's folder: no path of the
+    configuration, and none that a run prints, would be what was typed."""
+    if HydraConfig.initialized() and HydraConfig.get().job.chdir:
+        raise ValueError(
+            "hydra.job.chdir=true: paths are relative to the folder where polystyle-train is "
+            "typed. Leave it out: a run writes to hydra.run.dir alone"
+        )
 
 
 def typed_overrides() -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from polystyle.files.console import hangup_signals
 from polystyle.files.safetensors_file import read_header
 from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import read_training, save_model
@@ -218,9 +219,12 @@ class ProgressBar(TQDMProgressBar):
 
 
 class StopOnSignal(Callback):
-    """Ctrl-C, SIGTERM and SLURM's requeue signal end the run after the step under way, as if it
-    were the last one, so that everything that is written at the end is whole. A second one stops
-    at once.
+    """Ctrl-C, SIGTERM, SLURM's requeue signal and the SIGHUP of a terminal that vanishes end the
+    run after the step under way, as if it were the last one, so that everything that is written at
+    the end is whole. A second Ctrl-C or SIGTERM stops at once.
+
+    A second SIGHUP does not: the kernel and the shell each send one, and systemd sends one after
+    SIGTERM. SIGHUP that was ignored when the process started, as under nohup, stays ignored.
 
     Attributes:
         received: the signal that ended the run, or None.
@@ -237,13 +241,15 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.catch(signal.SIGINT)
         self.catch(signal.SIGTERM)
+        for number in hangup_signals():
+            self.catch(number)
 
     def catch(self, number: signal.Signals) -> None:
         self.before[number] = signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        signal.signal(number, self.before[self.received])
+        signal.signal(number, self.after(self.received))
         log.info(f"\n{self.received.name}: stopping after this step")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -253,6 +259,7 @@ class StopOnSignal(Callback):
             number = torch.tensor(float(self.received or 0), device=strategy.root_device)
             self.received = signal.Signals(int(strategy.reduce(number, reduce_op="max")))
             trainer.should_stop = True
+            trainer.fit_loop.epoch_loop.min_steps = None  # a signal needs no least number of steps
             trainer.limit_val_batches = 0  # stopping would otherwise validate first
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -262,5 +269,17 @@ class StopOnSignal(Callback):
         self.restore()
 
     def restore(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        for number in self.before:
+            signal.signal(number, self.after(number))
+
+    def ignore_hangups(self) -> None:
+        """To be called after training, if a signal has ended it: Lightning has put back the
+        handlers of before, and the last checkpoint is yet to be written."""
+        for number in hangup_signals():
+            signal.signal(number, signal.SIG_IGN)
+
+    def after(self, number: signal.Signals) -> Any:
+        """What a signal does from now on. The last checkpoint is yet to be written."""
+        if self.received and number == getattr(signal, "SIGHUP", None):
+            return signal.SIG_IGN
+        return self.before[number]

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,17 @@ SPARE_BYTES = 2**20
 
 class CheckpointFiles(TorchCheckpointIO):
     """How Lightning writes a checkpoint here: whole or not at all, pruning older ones of the same
-    folder first where the disk is nearly full, and none of weights that give infinite losses."""
+    run first where the disk is nearly full, and none of weights that give infinite losses.
+
+    Args:
+        folder: where the run's checkpoints lie, of earlier starts, too. In any other folder, which
+            several runs may share, only those that this object wrote are the run's.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+        self.written: set[Path] = set()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None
@@ -42,17 +52,24 @@ class CheckpointFiles(TorchCheckpointIO):
         # In memory first: on a full disk torch.save fails in ways of its own.
         buffer = BytesIO()
         torch.save(checkpoint, buffer)
-        make_room(path, len(buffer.getbuffer()) + SPARE_BYTES)
+        make_room(path.parent, len(buffer.getbuffer()) + SPARE_BYTES, self.own_beside(path))
         with atomic_write(path) as partial:
             partial.write_bytes(buffer.getbuffer())
+        self.written.add(path.absolute())
+
+    def own_beside(self, path: Path) -> list[Path]:
+        """The run's checkpoints in the folder of `path`."""
+        is_own_folder = self.folder and path.parent.absolute() == self.folder.absolute()
+        found = path.parent.glob("*.ckpt")
+        return [other for other in found if is_own_folder or other.absolute() in self.written]
 
 
-def make_room(path: Path, num_bytes: int) -> None:
-    """Remove the oldest checkpoints beside `path` until there is room for a new one, but never the
-    newest, nor last.ckpt."""
-    kept = sorted(path.parent.glob("*.ckpt"), key=lambda each: each.stat().st_mtime_ns)
+def make_room(folder: Path, num_bytes: int, checkpoints: Iterable[Path]) -> None:
+    """Remove the oldest of the checkpoints in a folder until there is room for a new one, but never
+    the newest, nor last.ckpt."""
+    kept = sorted(checkpoints, key=lambda path: path.stat().st_mtime_ns)
     for old in kept[:-1]:
-        if shutil.disk_usage(path.parent).free >= num_bytes:
+        if shutil.disk_usage(folder).free >= num_bytes:
             return
         if old.name != LAST:
             old.unlink()

@@ -283,6 +283,9 @@ def quoted_override(override: str, is_sweep: bool = False) -> str:
     name = key.lstrip("+")
     if not equals or key.startswith("~"):
         return override
+    if name == "logger":  # as for a key, null means none; Hydra takes it for the name of a file
+        choices = ["none" if text.strip() == "null" else text for text in split_at_commas(value)]
+        return f"{key}={','.join(choices)}"
     if name in STYLE_NUMBERS and value.startswith("{"):
         values = [value] if not is_sweep else split_at_commas(value)
         return f"{key}={','.join(map(quoted, values))}"

@@ -1,10 +1,18 @@
 """Several devices, a process for each: one folder, one that speaks, one end. Imports no torch."""
 
+import atexit
 import os
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from itertools import count
 from multiprocessing import active_children
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from polystyle.files.new_folder import missing_folders
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -36,6 +44,34 @@ def share_run_name() -> None:
         os.environ["POLYSTYLE_RUN"] = store.get("polystyle").decode()
     elif int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
         os.environ["POLYSTYLE_RUN"] = "slurm-{SLURM_JOB_ID}.{SLURM_STEP_ID}".format(**os.environ)
+
+
+@cache
+def run_name(folder: str) -> str:
+    """The name of the folder, within `folder`, of a run or sweep that got none: the time at which
+    it started, of all its processes alike.
+
+    The folder is made here. Of two runs that start in the same second one fails to make it, and
+    appends a number. A folder that is still empty when the process ends is removed, and so are the
+    parents that were made for it.
+    """
+    if shared := os.environ.get("POLYSTYLE_RUN"):  # see `share_run_name`
+        return shared
+    time_now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    new = missing_folders(Path(folder).absolute())
+    for number in count(1):
+        name = time_now if number == 1 else f"{time_now}_{number}"
+        with suppress(FileExistsError):
+            Path(folder, name).mkdir(parents=True)
+            break
+    atexit.register(remove_empty, [Path(folder, name).absolute(), *new])
+    return name
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
 
 
 def check_devices(trainer: "Trainer", batch_size: int, is_sweep: bool) -> None:

@@ -5,10 +5,13 @@ import gc
 import logging
 import time
 import traceback
+from difflib import get_close_matches
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 
+from polystyle.training.callbacks import ImagesPerSecond
 from polystyle.training.memory import capped_at_free_memory, is_out_of_memory
 from polystyle.training.module import Batch, MultiStyleModule, channels_last
 
@@ -21,7 +24,8 @@ class FirstStep(Callback):
 
     No weight changes. The step is tried in `on_train_start`, when the objective is prepared and the
     loader's workers have not started. This callback stands before all others that write: a run that
-    can't begin writes nothing.
+    can't begin writes nothing. So does one in which another callback monitors a number that nothing
+    logs: Lightning would find that at the first validation.
 
     Args:
         max_steps: the run's, to estimate how long it takes. (In a dry run the Trainer has another.)
@@ -33,6 +37,7 @@ class FirstStep(Callback):
     Raises:
         MemoryError: the step doesn't fit into memory; says which batch size would.
         FloatingPointError: the loss is infinite or NaN.
+        ValueError: a callback monitors what is not logged.
     """
 
     def __init__(self, max_steps: int) -> None:
@@ -50,7 +55,9 @@ class FirstStep(Callback):
                 raise
             self.compile(trainer, pl_module)  # a compiled step needs about half of the memory
             try_step(trainer, pl_module)
+            check_monitors(trainer, pl_module)
         else:
+            check_monitors(trainer, pl_module)
             steps = self.max_steps - trainer.global_step
             duration = in_words(steps * trainer.accumulate_grad_batches * seconds)
             faster_later = ", less once it is compiled" if compiles else ""
@@ -168,3 +175,38 @@ def example(trainer: Trainer, count: int) -> Batch:
 def shape_of(batch: Batch) -> torch.Size:
     """The shape of a batch's first tensor, which training compiles its step for."""
     return next(iter(batch.values())).shape
+
+
+def check_monitors(trainer: Trainer, module: MultiStyleModule) -> None:
+    """Raises ValueError for a callback, such as ModelCheckpoint or EarlyStopping, that monitors a
+    number which nothing logs. Where the run has callbacks of the user's own, they may log it."""
+    packages = {type(callback).__module__.partition(".")[0] for callback in trainer.callbacks}
+    if not packages <= {"lightning", "polystyle"}:
+        return
+    names = logged_names(trainer, module)
+    for callback in trainer.callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor and monitor not in names:
+            near = get_close_matches(monitor, names, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
+            raise ValueError(
+                f"callbacks: {type(callback).__name__} has monitor={monitor}, which nothing logs: "
+                f"{meant}"
+            )
+
+
+@torch.no_grad()
+def logged_names(trainer: Trainer, module: MultiStyleModule) -> set[str]:
+    """The names of all numbers that a run of Lightning's and polystyle's callbacks logs."""
+    losses = module.losses(example(trainer, 1))
+    names = {"epoch", "step", "train/skipped_steps"} | {f"train/{name}" for name in losses}
+    if any(isinstance(callback, ImagesPerSecond) for callback in trainer.callbacks):
+        names.add("train/images_per_second")
+    if any(isinstance(callback, LearningRateMonitor) for callback in trainer.callbacks):
+        names.add("train/learning_rate")
+    limit = trainer.limit_val_batches
+    count = limit if isinstance(limit, int) else int(limit * len(module.conditions))
+    for condition in module.conditions[:count]:
+        names |= {f"val/{name}" for name in losses}
+        names |= {f"val_{name}/{condition}" for name in losses}
+    return names

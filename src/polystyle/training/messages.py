@@ -80,5 +80,9 @@ def made(run_dir: Path, styles: Sequence[str]) -> str:
         lines.append(f"Paint:  {shlex.join([*command, '--output', 'painted/'])}")
     elif (run_dir / MODEL_NAME).exists():
         lines.append(f"Model:  {run_dir / MODEL_NAME}")
-    lines.append(f"Curves: tensorboard --logdir {shell_path(run_dir)}")
+    tables = sorted(run_dir.rglob("metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
+    if any(run_dir.rglob("events.out.tfevents.*")):
+        lines.append(f"Curves: tensorboard --logdir {shell_path(run_dir)}")
+    elif tables:
+        lines.append(f"Curves: {tables[-1]}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """One run, once it is built: announce it, put it on record, train, and say what was made."""
 
 import logging
+import shlex
 import signal
 import sys
 import time
@@ -10,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
 
 from polystyle.files.atomic_file import atomic_write
 from polystyle.files.terminal_text import counted
 from polystyle.networks.model_file import MODEL_NAME
 from polystyle.training.checkpoints import LAST
+from polystyle.training.command_line import path_override
 from polystyle.training.distributed import end_other_processes
+from polystyle.training.early_end import reason_of
+from polystyle.training.first_step import FirstStep
 from polystyle.training.memory import is_out_of_memory
 from polystyle.training.messages import (
     EXPECTED,
@@ -46,8 +53,9 @@ class Run:
         base_file: the network that conditions are added to, if any.
         configuration: plain values, interpolations as they were written.
         configuration_files: the same for people, YAML by file name.
-        resolved_yaml: the configuration, interpolations resolved, for TensorBoard.
+        resolved_yaml: the configuration, interpolations resolved, for the logger.
         overrides: what was typed, but for where the run is written: flags of configurations, too.
+        has_checkpoints: whether the run writes checkpoints.
     """
 
     folder: Path
@@ -64,6 +72,7 @@ class Run:
     configuration_files: Mapping[str, str]
     resolved_yaml: str
     overrides: list[str]
+    has_checkpoints: bool = True
 
     @property
     def num_bytes(self) -> int:
@@ -91,9 +100,12 @@ def carry_out(run: Run) -> None:
     started_at = time.monotonic()
     fit(run)
     if run.trainer.fast_dev_run:
-        log.info("All is well, as far as one step tells: leave out trainer.fast_dev_run to train")
+        count = run.trainer.max_steps
+        steps = "one step tells" if count == 1 else f"{count} steps tell"
+        log.info(f"All is well, as far as {steps}: leave out trainer.fast_dev_run to train")
         return
     report(run, (time.monotonic() - started_at) / 60)
+    explain_early_end(run)
     leave_if_stopped(run)
 
 
@@ -128,12 +140,23 @@ def complete(run: Run) -> None:
         run.data.setup()
         run.module.load_state_dict(run.checkpoint[1]["state_dict"])
         model_file.complete(run.module, run.start_step, run.data)
-    log.info(f"It is at step {run.start_step} already: raise trainer.max_steps to train on")
+    log.info(f"It is at step {run.start_step} already: {how_to_train_on(run)}")
     log.info(made(run.folder, run.new_styles))
 
 
+def how_to_train_on(run: Run) -> str:
+    """What to do with a run that is at its last step, to train its network further."""
+    if any("total_steps" in schedule for schedule in run.checkpoint[1]["lr_schedulers"]):
+        return (
+            "its learning rate has come to its end there. A new run trains on from its network: "
+            f"{shlex.join([path_override('init', run.folder), 'hydra.run.dir=NEW_FOLDER'])}, "
+            "without ckpt_path"
+        )
+    return "raise trainer.max_steps to train on"
+
+
 def begin(run: Run) -> None:
-    """Check the disk, put the run on record, and say where it starts.
+    """Check the disk, and say where the run starts. The run is put on record once training begins.
 
     Raises:
         OSError: there is no room, or the folder can't be written to.
@@ -144,17 +167,37 @@ def begin(run: Run) -> None:
     trainer = run.trainer
     if trainer.is_global_zero and not trainer.fast_dev_run:
         remove_leftovers(run.folder)
-        fingerprint = run.data.fingerprint()
-        write_record(run.folder, run.configuration, fingerprint, run.start_step, run.changes)
-        write_configuration(run)
-        (run.folder / "checkpoints").mkdir(exist_ok=True)
-    if trainer.logger:
-        text = f"```yaml\n{run.resolved_yaml}\n```"
-        trainer.logger.experiment.add_text("configuration", text)
     if run.checkpoint:
         log.info(f"Going on from {run.checkpoint[0]}, step {run.start_step}")
     else:
         log.info("Starting")
+    # After the first step was tried: a start that is refused there adds nothing to the record of
+    # the run that it would have gone on with.
+    places = [i for i, c in enumerate(trainer.callbacks) if isinstance(c, FirstStep)]
+    record = LambdaCallback(on_train_start=lambda *_: put_on_record(run))
+    trainer.callbacks.insert(max(places, default=-1) + 1, record)
+
+
+def put_on_record(run: Run) -> None:
+    """Write what the run is to its folder, and tell its logger."""
+    trainer = run.trainer
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        fingerprint = run.data.fingerprint()
+        write_record(run.folder, run.configuration, fingerprint, run.start_step, run.changes)
+        write_configuration(run)
+        if run.has_checkpoints:
+            (run.folder / "checkpoints").mkdir(exist_ok=True)
+    if trainer.logger:
+        log_configuration(trainer.logger, run.resolved_yaml)
+
+
+def log_configuration(logger: Logger, resolved_yaml: str) -> None:
+    """Hand the configuration to a logger: to TensorBoard as text, where every run looks the same,
+    and to others as hyperparameters."""
+    if hasattr(logger.experiment, "add_text"):
+        logger.experiment.add_text("configuration", f"```yaml\n{resolved_yaml}\n```")
+    else:
+        logger.log_hyperparams(OmegaConf.to_container(OmegaConf.create(resolved_yaml)))
 
 
 def write_configuration(run: Run) -> None:
@@ -176,7 +219,9 @@ def fit(run: Run) -> None:
     checkpoint = run.checkpoint[0] if run.checkpoint else None
     try:
         trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-        if not trainer.fast_dev_run:
+        if signal_received(run):
+            run.callbacks["stop_on_signal"].ignore_hangups()
+        if run.has_checkpoints and not trainer.fast_dev_run:
             trainer.save_checkpoint(run.folder / "checkpoints" / LAST)
     except SystemExit:
         # So Lightning ends a run that Ctrl-C met outside of the steps, or met twice.
@@ -227,12 +272,30 @@ def report(run: Run, minutes: float) -> None:
     log.info(made(run.folder, run.new_styles))
 
 
+def signal_received(run: Run) -> signal.Signals | None:
+    """The signal that has stopped the run, if one has."""
+    stop = run.callbacks.get("stop_on_signal")
+    return stop.received if stop else None
+
+
+def explain_early_end(run: Run) -> None:
+    """Say why a run ended before its last step, and how to go on."""
+    trainer = run.trainer
+    if trainer.global_step >= run.max_steps:
+        return
+    if not signal_received(run):
+        log.info(f"Stopped before step {run.max_steps}: {reason_of(trainer)}")
+    if run.has_checkpoints:
+        log.info(f"Go on:  {resume_command(run.overrides, run.folder)}")
+    else:
+        log.info("There is no checkpoint to go on from: trainer.enable_checkpointing is false")
+
+
 def leave_if_stopped(run: Run) -> None:
     """End the process as a signal asks for, if one has stopped the run."""
-    stop = run.callbacks.get("stop_on_signal")
+    received = signal_received(run)
     # A second process that failed would have Lightning, or torchrun, kill the first.
-    if stop and stop.received and run.trainer.is_global_zero:
-        if stop.received == REQUEUE_SIGNAL:
+    if received and run.trainer.is_global_zero:
+        if received == REQUEUE_SIGNAL:
             log.info(requeue())
-        log.info(f"Go on:  {resume_command(run.overrides, run.folder)}")
-        sys.exit(128 + stop.received)
+        sys.exit(128 + received)

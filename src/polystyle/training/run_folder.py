@@ -63,7 +63,8 @@ def bytes_to_write(
     """
     weights = sum(parameter.nbytes for parameter in module.net.parameters())
     trained = sum(p.nbytes for p in module.net.parameters() if p.requires_grad)
-    validations = (trainer.max_steps - start_step) // trainer.val_check_interval + 2
+    batches = (trainer.max_steps - start_step) * trainer.accumulate_grad_batches
+    validations = batches // trainer.val_check_interval + 2
     kept = [
         validations if callback.save_top_k < 0 else callback.save_top_k
         for callback in trainer.checkpoint_callbacks

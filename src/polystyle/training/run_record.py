@@ -33,7 +33,10 @@ FREE = (
     *("data.num_workers", "data.skipped_photos", "model.compile", "trainer"),
 )
 # Of the trainer's, these are not.
-FIXED = ("trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val")
+FIXED = (
+    *("trainer.precision", "trainer.accumulate_grad_batches"),
+    *("trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"),
+)
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.utils import make_grid, save_image
@@ -17,8 +18,9 @@ class StylizedGrid(Callback):
     """One picture of how training stands: paintings along the top, held-out photos down the side,
     and each photo in each style.
 
-    It is written at the start, at every validation and at the end, to TensorBoard and to
-    ``<folder>/step-000300.png``. The data is `StyleTransferData`.
+    It is written at the start, at every validation and at the end, to
+    ``<folder>/step-000300.png`` and to every logger that takes pictures. The data is
+    `StyleTransferData`.
 
     Args:
         folder: where the pictures go.
@@ -67,7 +69,7 @@ class StylizedGrid(Callback):
         with atomic_write(self.folder / f"step-{step:06d}.png") as partial:
             save_image(grid, partial, format="png")
         for logger in trainer.loggers:
-            logger.experiment.add_image("stylized", grid, step)
+            log_picture(logger, "stylized", grid, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
@@ -78,3 +80,12 @@ class StylizedGrid(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.write(trainer, pl_module)
+
+
+def log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
+    """Hand a picture ``[3, H, W]`` to a logger that takes pictures: TensorBoard's, or one with
+    ``log_image``, such as Lightning's WandbLogger."""
+    if hasattr(logger, "log_image"):
+        logger.log_image(key=name, images=[picture], step=step)
+    elif hasattr(logger.experiment, "add_image"):
+        logger.experiment.add_image(name, picture, step)
