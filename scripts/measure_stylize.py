@@ -20,7 +20,8 @@ from polystyle.data.samples import to_float
 from polystyle.losses.perceptual_loss import PerceptualLoss
 from polystyle.losses.vgg import VGG16
 from polystyle.networks.model_file import load_model
-from polystyle.painting.painter import Painter, resized
+from polystyle.painting.painter import Painter
+from polystyle.painting.picture_tensors import resized
 from polystyle.painting.tiles import paint_in_tiles
 from polystyle.style_names import IDENTITY_STYLE
 

@@ -316,18 +316,18 @@ def test_only_a_list_that_polystyle_wrote_is_deleted(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(ValueError, match=f"data.skipped_photos=.*{name} is not a list that"):
-            SkippedPhotos(tmp_path / name).begin_anew()
+            SkippedPhotos(tmp_path / name).clear()
         assert (tmp_path / name).read_text() == content
     with pytest.raises(ValueError, match="is not a list that"):
-        SkippedPhotos(tmp_path).begin_anew()
+        SkippedPhotos(tmp_path).clear()
 
     path = tmp_path / "skipped_photos.txt"
     path.write_text("1.jpg\tis bad\n")  # of a version that wrote no heading
     skipped = SkippedPhotos(path)
-    assert skipped.begin_anew() == {"1.jpg"}
+    assert skipped.clear() == {"1.jpg"}
     skipped.add(PictureError(Path("2.jpg"), "is bad"))
     own = path.rename(tmp_path / "own_name.txt")
-    assert SkippedPhotos(own).begin_anew() == {"2.jpg"}
+    assert SkippedPhotos(own).clear() == {"2.jpg"}
     assert not own.exists()
 
 

@@ -982,7 +982,7 @@ def test_strength_without_identity_style_says_how_to_add_it(photo: Path, tmp_pat
         (["--style", "wave:2", "--style", "candy:-1"], "negative"),
         (["--style", "wave", "--strength", "1.5"], "strength must be from 0 to 1"),
         (["--style", "wave", "--strength", "nan"], "strength must be from 0 to 1"),
-        (["--style", "wave", "--scale", "0"], "scale must be from 0.25 to 10"),
+        (["--style", "wave", "--scale", "0"], "scale must be from 0.25 to 4"),
         (["--style", "wave", "--device", "toaster"], "no device 'toaster'"),
         (["--style", "wave", "--precision", "int3"], "float32, bfloat16, float16"),
         (["--sweep", "wave", "cady"], "did you mean candy?"),

@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
         type=scale,
         default=1.0,
         metavar="S",
-        help="size of the strokes relative to the picture, 0.25 to 10 (default 1); or native: "
+        help="size of the strokes relative to the picture, 0.25 to 4 (default 1); or native: "
         "paint the photo's pixels as they are",
     )
     look.add_argument("--raw", action="store_true", help="do not normalize the weights of a blend")

@@ -1,32 +1,32 @@
 """A trained network as people use it: a photo and a style in, a stylized photo out."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
-from tqdm import tqdm
 
-from polystyle.data.images import to_rgb, upright
+from polystyle.data.images import upright
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import Model
 from polystyle.networks.style_rows import rows_of, with_rows
-from polystyle.networks.transformer_net import MIN_SIDE, TransformerNet
+from polystyle.networks.transformer_net import TransformerNet
 from polystyle.painting.api_inputs import takes_any_picture
-from polystyle.painting.tiles import paint_in_tiles
+from polystyle.painting.masks import region_map
+from polystyle.painting.picture_tensors import (
+    combine,
+    from_unit,
+    to_batch,
+    to_pictures,
+    to_unit,
+    with_chroma,
+)
+from polystyle.painting.stroke_pyramid import check_scale, paint_pyramid
+from polystyle.painting.tiles import megapixel_bar, paint_in_tiles
 from polystyle.style_names import IDENTITY_STYLE, find_style
-
-# Strokes of scale 1 are as large, relative to the picture, as those painted on a photo of this
-# many pixels (516 x 387).
-STROKE_PIXELS = 200_000
-SCALES = (0.25, 10.0)
 
 # A raw blend with a larger weight would overflow float16.
 MAX_WEIGHT = 1000
@@ -37,9 +37,6 @@ WHOLE_PIXELS = 4_000_000
 TILE_PIXELS = 1_000_000
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Luminance of RGB, as in JPEG's YCbCr (ITU-R BT.601).
-LUMA = (0.299, 0.587, 0.114)
 
 # A style's name, or a blend: weights by name.
 Style = str | Mapping[str, float]
@@ -107,8 +104,9 @@ class Painter:
                 data.identity_style=true.
             by_pixels: blend the pixels of photo and stylized image instead, which works with any
                 network.
-            scale: size of the strokes relative to the picture, 0.25 to 10; the look is the same at
-                every resolution. None paints the photo's pixels once, as they are.
+            scale: size of the strokes relative to the picture, 0.25 to 4; the look is the same at
+                every resolution (see `stroke_pyramid`). None paints the photo's pixels once, as
+                they are.
             keep_colors: take luminance from the stylized image and chroma from the photo.
             masks: pictures of the photo's size, each with a style: white where the style belongs,
                 grey at soft edges. Where masks overlap, their styles blend; `style` is for the
@@ -156,8 +154,8 @@ class Painter:
         """Raises ValueError for a value out of its range, or a strength without identity style."""
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be from 0 to 1, not {strength:g}")
-        if scale is not None and not SCALES[0] <= scale <= SCALES[1]:
-            raise ValueError(f"scale must be from {SCALES[0]:g} to {SCALES[1]:g}, not {scale:g}")
+        if scale is not None:
+            check_scale(scale)
         if strength < 1 and not by_pixels and IDENTITY_STYLE not in self.style_names:
             raise ValueError(
                 "this network has no identity style for strength to blend with. Add it in minutes: "
@@ -260,7 +258,7 @@ class Painter:
     def paint_at_scale(
         self, net: nn.Module, photos: Tensor, style: Tensor, scale: float | None
     ) -> Tensor:
-        """Strokes of one size relative to the picture, with the detail of the photo's pixels.
+        """What the network paints, with strokes of one size relative to the picture.
 
         Args:
             net: the network.
@@ -271,25 +269,9 @@ class Painter:
         Returns:
             ``[B, 3, H, W]``, of the photos' dtype.
         """
-        height, width = photos.shape[-2:]
         if scale is None:
             return self.paint(net, photos, style)
-        factor = math.sqrt(STROKE_PIXELS / (height * width)) / scale
-        small = [max(MIN_SIDE, round(side * factor)) for side in (height, width)]
-        small_style = style
-        if style.ndim == 4:
-            # The network would stretch a map of another size over the rows and columns that it
-            # pads the photo with.
-            small_style = F.interpolate(style, small, mode="bilinear", antialias=True)
-        strokes = self.paint(net, resized(photos, small), small_style)
-        coarse = resized(strokes, [height, width])
-        if factor >= 1 or min(height, width) < MIN_SIDE:
-            return coarse
-        # The enlarged strokes are blurred. The detail that they lack is what enlarging takes away
-        # from a picture painted at the photo's own size.
-        fine = self.paint(net, photos, style)
-        blurred = resized(resized(fine, small), [height, width])
-        return combine(lambda coarse, fine, blurred: coarse + fine - blurred, coarse, fine, blurred)
+        return paint_pyramid(partial(self.paint, net), photos, style, scale)
 
     def paint(self, net: nn.Module, photos: Tensor, style: Tensor) -> Tensor:
         """What the network paints, of the photos' shape ``[B, 3, H, W]``, dtype and device."""
@@ -333,24 +315,6 @@ class Painter:
             yield painted
 
 
-@contextmanager
-def megapixel_bar(pixels: int) -> Iterator[Callable[[float], None]]:
-    """A progress bar for a large picture.
-
-    Yields:
-        A function to call with the share of the work that was done since its last call.
-    """
-    total = pixels / 1e6
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]"
-    with tqdm(total=total, unit=" MP", bar_format=layout, leave=False, disable=None) as progress:
-
-        def update(share: float) -> None:
-            # Rounded shares may add up to a little over 1, and tqdm warns of more than its total.
-            progress.update(min(share * total, progress.total - progress.n))
-
-        yield update
-
-
 def find_device(name: str) -> torch.device:
     """The device of that name; for ``"auto"`` the best there is.
 
@@ -380,131 +344,9 @@ def list_of_styles(styles: Sequence[Style]) -> list[Style]:
     return list(styles)
 
 
-def to_batch(content: Image.Image | Tensor) -> Tensor:
-    """Content as a batch ``[B, 3, H, W]``: uint8 for a Pillow image, else of its own dtype.
-
-    Raises:
-        ValueError: a tensor of another shape or dtype, or with infinite or NaN values.
-    """
-    if isinstance(content, Image.Image):
-        return pil_to_tensor(to_rgb(content))[None]
-    photos = content if content.ndim == 4 else content[None]
-    if photos.ndim != 4 or photos.shape[1] != 3 or not photos.numel():
-        raise ValueError(f"content must be [3, H, W] or [B, 3, H, W], not {list(photos.shape)}")
-    if not (photos.is_floating_point() or photos.dtype == torch.uint8):
-        raise ValueError(f"content must be floating or uint8, not {photos.dtype}")
-    if photos.is_floating_point() and not photos.isfinite().all():
-        raise ValueError("content has numbers that are infinite or NaN")
-    return photos
-
-
 def check_counts(num_photos: int, num_styles: int, is_list: bool, has_masks: bool) -> None:
     """Raises ValueError for several photos with several styles, or several of either with masks."""
     if has_masks and max(num_photos, num_styles) > 1:
         raise ValueError("masks are for one photo, with one style for the remaining area")
     if num_photos > 1 and is_list:
         raise ValueError("a list of styles is for one photo")
-
-
-def to_pictures(
-    stylized: Tensor, content: Image.Image | Tensor, is_list: bool
-) -> list[Image.Image] | list[Tensor]:
-    """Stylized images ``[B, 3, H, W]`` in content's type and shape, one for each style."""
-    if isinstance(content, Image.Image):
-        pictures = [to_pil_image(image) for image in stylized]
-        if content.has_transparency_data:
-            alpha = content.convert("RGBA").getchannel("A")
-            for picture in pictures:
-                picture.putalpha(alpha)
-        return pictures
-    if content.ndim == 3:
-        return list(stylized)
-    return list(stylized.split(1)) if is_list else [stylized]
-
-
-def region_map(masks: Sequence[Image.Image], size: Sequence[int]) -> Tensor:
-    """The share of each mask's style, and of the remaining area's, in every pixel.
-
-    Args:
-        masks: pictures; in grey, white is 1.
-        size: the photo's height and width.
-
-    Returns:
-        ``[1, len(masks) + 1, H, W]`` float32, which adds up to 1 at every pixel; the last share is
-        that of the remaining area.
-
-    Raises:
-        ValueError: a mask of another size.
-    """
-    height, width = size
-    for mask in masks:
-        if mask.size != (width, height):
-            raise ValueError(
-                f"a mask is {mask.width} x {mask.height} pixels, and the photo {width} x {height}: "
-                "make them one size"
-            )
-    shares = torch.stack([pil_to_tensor(grey(mask))[0] for mask in masks]) / 255
-    shares = shares / shares.sum(0).clamp_min(1)
-    rest = (1 - shares.sum(0)).clamp_min(0)
-    return torch.cat([shares, rest[None]])[None]
-
-
-def grey(mask: Image.Image) -> Image.Image:
-    """A mask in 8-bit grey. Transparent pixels are black, as if nothing were drawn there."""
-    if mask.has_transparency_data:
-        mask = mask.convert("RGBA")
-        mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask)
-    return to_rgb(mask).convert("L")
-
-
-def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images ``[..., H, W]``, floating in [0, 1] or uint8, resized bicubically, antialiased."""
-    if list(size) == [1, 1]:
-        # torch 2.15 raises an error for uint8 images in any other memory format.
-        images = images.contiguous(memory_format=torch.channels_last)
-    images = resize(images, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
-    return images.clamp(0, 1) if images.is_floating_point() else images
-
-
-def with_chroma(stylized: Tensor, photos: Tensor) -> Tensor:
-    """The luminance of the stylized images with the chroma of the photos."""
-    # Adding one number to red, green and blue changes the luminance alone.
-    return combine(
-        lambda painted, photo: photo + luminance(painted - photo),
-        stylized,
-        photos,
-    )
-
-
-def luminance(images: Tensor) -> Tensor:
-    """``[B, 3, H, W]`` to ``[B, 1, H, W]``."""
-    return (images * torch.tensor(LUMA, device=images.device)[:, None, None]).sum(1, keepdim=True)
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """Images as float32 in [0, 1]."""
-    return images.float() if images.is_floating_point() else images / 255
-
-
-def from_unit(images: Tensor, like: Tensor) -> Tensor:
-    """Images in [0, 1], clipped, in another tensor's dtype and on its device."""
-    images = images.float().clamp(0, 1)
-    return (images if like.is_floating_point() else images.mul(255).round()).to(like)
-
-
-def combine(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """A function of images, computed in float32 for 256 rows at a time.
-
-    A large photo needs four times its memory as float32.
-
-    Args:
-        function: takes and returns float32 images in [0, 1]; the result is clipped.
-        images: ``[B, 3, H, W]``, floating in [0, 1] or uint8.
-
-    Returns:
-        Images of the first images' dtype, on their device.
-    """
-    results = []
-    for rows in zip(*(image.split(256, dim=-2) for image in images), strict=True):
-        results.append(from_unit(function(*map(to_unit, rows)), images[0]))
-    return torch.cat(results, dim=-2)

@@ -1,11 +1,13 @@
 """Photos too large for memory, painted in tiles with one set of instance statistics."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from polystyle.networks.transformer_net import STRIDE, ConvNorm, TransformerNet
 
@@ -250,3 +252,21 @@ class Tiles:
     def cost(self, layers: Sequence[ConvNorm]) -> int:
         """The cost of computing the layers once over the picture, in arbitrary units."""
         return sum(layer.conv.weight.numel() * self.heights[layer][1] ** 2 for layer in layers)
+
+
+@contextmanager
+def megapixel_bar(pixels: int) -> Iterator[Callable[[float], None]]:
+    """A progress bar for a large picture.
+
+    Yields:
+        A function to call with the share of the work that was done since its last call.
+    """
+    total = pixels / 1e6
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(total=total, unit=" MP", bar_format=layout, leave=False, disable=None) as progress:
+
+        def update(share: float) -> None:
+            # Rounded shares may add up to a little over 1, and tqdm warns of more than its total.
+            progress.update(min(share * total, progress.total - progress.n))
+
+        yield update

@@ -47,7 +47,7 @@ def random_call(rng: random.Random) -> tuple[Any, Any, dict[str, Any]]:
     if rng.random() < 0.3:
         options["strength"] = rng.choice((0.5, rng.random(), rng.choice(numbers)))
     if rng.random() < 0.3:
-        options["scale"] = rng.choice((0.7, 10.0, None, rng.choice(numbers)))
+        options["scale"] = rng.choice((0.7, 4.0, None, rng.choice(numbers)))
     if rng.random() < 0.2:
         size = (width, height) if rng.random() < 0.7 else (7, 9)
         mode = rng.choice(("L", "RGB", "RGBA", "1", "I;16"))

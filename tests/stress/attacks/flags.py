@@ -52,7 +52,7 @@ def random_flags(rng: random.Random) -> list[str]:
         arguments += ["--blend-grid", *corners, "--steps=3"]
     for flag, sound in {
         "strength": ("0", "0.5", "1"),
-        "scale": ("1", "0.5", "10", "native"),
+        "scale": ("1", "0.5", "4", "native"),
         "tile": ("auto", "off", "7", "1000"),
         "steps": ("2", "5"),
         "smoothing": ("0", "0.9"),
