@@ -1,0 +1,22 @@
+"""The page of polystyle-studio: its tabs."""
+
+import gradio as gr
+
+from polystyle.studio_app.networks import Networks
+from polystyle.studio_app.painting_tab import PaintingTab
+from polystyle.studio_app.sessions import Sessions
+
+
+def build_page(networks: Networks, sessions: Sessions) -> gr.Blocks:
+    """The page.
+
+    Args:
+        networks: what it paints with.
+        sessions: who has it open.
+    """
+    with gr.Blocks(title="polystyle studio", analytics_enabled=False) as page:
+        gr.Markdown("# polystyle studio", elem_id="title")
+        with gr.Tabs(), gr.Tab("Paint"):
+            painting = PaintingTab(networks, sessions)
+        painting.bind(page)
+    return page
