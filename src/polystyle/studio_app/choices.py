@@ -85,3 +85,8 @@ class Choices:
 
     def style_of_region(self, color: str) -> str:
         return self.region_styles[list(COLORS).index(color)]
+
+
+def in_words(name: str) -> str:
+    """A style's name as the page shows it."""
+    return name.replace("_", " ")

@@ -16,14 +16,22 @@ from PIL import Image
 
 from polystyle.files.terminal_text import sanitized
 from polystyle.networks.model_file import PRETRAINED
-from polystyle.studio_app.choices import BLEND, CORNERS, MAX_BLEND, NUM_CORNERS, ONE, Choices
+from polystyle.studio_app.choices import (
+    BLEND,
+    CORNERS,
+    MAX_BLEND,
+    NUM_CORNERS,
+    ONE,
+    Choices,
+    in_words,
+)
 from polystyle.studio_app.full_size import FullSizePainting
 from polystyle.studio_app.networks import Network, Networks
 from polystyle.studio_app.parts import (
-    PhotoInput,
     blend_pad,
     brush,
     data_url,
+    photo_input,
     style_picker,
     thumbnails,
 )
@@ -119,10 +127,9 @@ class PaintingTab:
         )
 
     def build_controls(self) -> None:
-        self.upload = PhotoInput(
+        self.upload = photo_input(
             label="Photo",
             sources=["upload", "webcam", "clipboard"],
-            image_mode=None,
             height=170,
             elem_id="upload",
         )
@@ -284,6 +291,7 @@ class PaintingTab:
         """The controls `of_network`."""
         styles = thumbnails(network.names, network.thumbnails)
         first = first_styles(network.names)
+        options = [(in_words(name), name) for name in network.names]
         names, weights = list(setting.weights), list(setting.weights.values())
         return [
             gr.Dropdown(self.networks.choices(), value=setting.model),
@@ -292,8 +300,8 @@ class PaintingTab:
             names,
             gr.HTML(styles=styles, chosen=names),
             *blend_sliders(names, weights),
-            *(gr.Dropdown(network.names, value=name) for name in first),
-            *(gr.Dropdown(network.names, value=name) for name in first[1:]),
+            *(gr.Dropdown(options, value=name) for name in first),
+            *(gr.Dropdown(options, value=name) for name in first[1:]),
         ]
 
     @one_line_errors()
@@ -350,6 +358,8 @@ class PaintingTab:
     def preview(self, request: gr.Request, *values: Any) -> list[Any]:
         """Paint the small copy of the photo."""
         session, choices = self.session(request), Choices.of(values)
+        if choices.model is None:  # the page's tabs say that they are chosen before it is loaded
+            return [gr.skip()] * 6
         photo, network = photo_of(session), self.networks.get(choices.model)
         if session.shown is not None and session.shown.stamp != network.stamp:
             gr.Info(f"{sanitized(choices.model)} was replaced on the disk: it is loaded again")
@@ -463,7 +473,7 @@ def blend_sliders(blend: Sequence[str], weights: Sequence[float] = ()) -> list[g
     sliders = []
     for index in range(MAX_BLEND):
         value = {"value": weights[index]} if index < len(weights) else {}
-        label = blend[index].replace("_", " ") if index < len(blend) else ""
+        label = in_words(blend[index]) if index < len(blend) else ""
         sliders.append(gr.Slider(label=label, visible=bool(label), **value))
     return sliders
 

@@ -1,5 +1,5 @@
-"""The parts of the page that Gradio has no component for: thumbnails to choose from, the pad between
-four corners, the brush. Each is a `gr.HTML` with its template, style and script under web/."""
+"""What Gradio has no component for: thumbnails to choose from, the pad between four corners, the
+brush. Each is a `gr.HTML` with its template, style and script under web/."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+from polystyle.studio_app.choices import in_words
 
 WEB = Path(__file__).parent / "web"
 
@@ -51,7 +53,7 @@ def thumbnails(names: Sequence[str], pictures: Mapping[str, bytes]) -> list[dict
     return [
         {
             "name": name,
-            "title": name.replace("_", " "),
+            "title": in_words(name),
             "picture": data_url(pictures[name]) if name in pictures else "",
         }
         for name in names
@@ -62,13 +64,16 @@ def data_url(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-class PhotoInput(gr.Image):
+def photo_input(**options: Any) -> gr.Image:
     """An image upload whose handler gets the file as it came, as (path, name on the user's
-    machine): Gradio's own would decode it first, and fail on what Pillow can't read."""
+    machine): Gradio itself would decode it first, and fail on what Pillow can't read."""
+    upload = gr.Image(image_mode=None, type="filepath", **options)
+    upload.preprocess = as_it_came
+    return upload
 
-    is_template = True  # of the page's code for gr.Image
 
-    def preprocess(self, payload: Any) -> tuple[Path, str] | None:
-        if payload is None or not payload.path:
-            return None
-        return Path(payload.path), payload.orig_name or Path(payload.path).name
+def as_it_came(payload: Any) -> tuple[Path, str] | None:
+    """An upload's file, and its name on the user's machine; None if there is none."""
+    if payload is None or not payload.path:
+        return None
+    return Path(payload.path), payload.orig_name or Path(payload.path).name

@@ -112,7 +112,7 @@ def look() -> dict[str, Any]:
     from polystyle.studio_app.parts import WEB
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    return {"theme": gr.themes.Soft(**fonts), "css_paths": WEB / "page.css"}
+    return {"theme": gr.themes.Default(**fonts), "css_paths": WEB / "page.css"}
 
 
 def address_lines(host: str, port: int) -> list[str]:
