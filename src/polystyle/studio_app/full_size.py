@@ -38,6 +38,7 @@ class FullSizePainting:
     def __init__(self, arguments: Sequence[str], output: Path) -> None:
         self.output = output
         self.said = b""
+        self.is_stopped = False
         if pty:
             # A progress bar is shown on terminals alone.
             self.source, target = pty.openpty()
@@ -98,6 +99,9 @@ class FullSizePainting:
 
     def stop(self) -> None:
         """End the process, which removes what it has begun to write."""
+        if self.process.poll() is not None:
+            return
+        self.is_stopped = True
         self.process.terminate()
         try:
             self.process.wait(PATIENCE)

@@ -158,7 +158,7 @@ class PaintingTab:
             with gr.Row():
                 self.region_styles = [
                     gr.Dropdown(
-                        label=f"{color.capitalize()} is", min_width=90, elem_id=f"region-{color}"
+                        label=f"{color.capitalize()} is", min_width=140, elem_id=f"region-{color}"
                     )
                     for color in COLORS
                 ]
@@ -198,15 +198,12 @@ class PaintingTab:
             "concurrency_id": PREVIEWS,
             "concurrency_limit": 1,
             "show_progress": "hidden",
+            "trigger_mode": "always_last",
         }
         shown = self.of_network()
         sliders = (self.strength, self.scale, self.softness, *self.weights)
         others = (self.keep_colors, *self.corners, *self.region_styles)
-        gr.on(
-            [control.input for control in (*sliders, *others)],
-            trigger_mode="always_last",
-            **preview,
-        )
+        gr.on([control.input for control in (*sliders, *others)], **preview)
         outputs = [*shown, self.samples, self.canvas, self.strength, self.scale, self.keep_colors]
         page.load(self.open, None, [*outputs, self.modes, self.mode], **private).then(**preview)
         for event, handler, inputs, outputs in (
@@ -226,12 +223,13 @@ class PaintingTab:
             (self.blend_tab.select, lambda: BLEND, None, self.mode),
             (self.corners_tab.select, lambda: CORNERS, None, self.mode),
         ):
+            # "multiple": the other modes drop the data of events that come while one is handled.
             event(
                 handler,
                 inputs,
                 outputs,
                 show_progress="hidden",
-                trigger_mode="always_last",
+                trigger_mode="multiple",
                 **private,
             ).success(**preview)
         self.paint.click(
@@ -241,11 +239,6 @@ class PaintingTab:
             concurrency_id=PAINTINGS,
             concurrency_limit=1,
             show_progress="hidden",
-            **private,
-        ).then(
-            lambda: (gr.Button(visible=True), gr.Button(visible=False)),
-            None,
-            [self.paint, self.stop],
             **private,
         )
         self.stop.click(self.stop_painting, queue=False, **private)
@@ -417,28 +410,31 @@ class PaintingTab:
     def watch(
         self, session: Session, painting: FullSizePainting, masks: list[str]
     ) -> Iterator[list[Any]]:
-        """Show the progress of a painting, and then its download.
-
-        Raises:
-            ValueError: it failed, or was stopped.
-        """
-        start, nothing = time.perf_counter(), [gr.skip(), gr.skip()]
-        buttons = [gr.Button(visible=False), gr.Button(visible=True)]
+        """Show the progress of a painting, and then its download, or why there is none."""
+        start = time.perf_counter()
+        ready = [gr.Button(visible=True), gr.Button(visible=False)]
+        busy = [gr.Button(visible=False), gr.Button(visible=True)]
+        nothing = [gr.skip(), gr.skip()]
         try:
             if session.closed.is_set():
                 return
             for done in painting.progress():
                 share = f"{done[0]:.1f} of {done[1]:.1f} megapixels, " if done else ""
                 line = f"Painting at full size: {share}{time.perf_counter() - start:.0f} s"
-                yield [line, *buttons, *nothing]
+                yield [line, *busy, *nothing]
             path = painting.result()
+        except ValueError as error:
+            if not painting.is_stopped:
+                gr.Warning(sanitized(error))
+            yield ["Stopped" if painting.is_stopped else sanitized(error), *ready, *nothing]
+            return
         finally:
             painting.close()
         for message in painting.messages():
             gr.Info(sanitized(message))
-        line = f"Painted {path.name} in {time.perf_counter() - start:.0f} s"
         yield [
-            *(line, gr.skip(), gr.skip()),
+            f"Painted {path.name} in {time.perf_counter() - start:.0f} s",
+            *ready,
             gr.DownloadButton(f"Download {path.name}", value=str(path), visible=True),
             gr.Files(masks, visible=bool(masks)),
         ]

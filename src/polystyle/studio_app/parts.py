@@ -23,6 +23,7 @@ def part(name: str, **props: Any) -> gr.HTML:
         html_template=web_file(f"{name}.html"),
         css_template=web_file(f"{name}.css"),
         js_on_load=web_file(f"{name}.js"),
+        apply_default_css=False,
         **props,
     )
 

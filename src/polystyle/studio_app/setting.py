@@ -78,8 +78,8 @@ def command_arguments(
     arguments = [typed_path(photo)]
     if setting.model != PRETRAINED:
         arguments += ["--model", setting.model]
-    for name, weight in setting.weights.items():
-        arguments += ["--style", name if len(setting.weights) == 1 else f"{name}:{weight:g}"]
+    for text in style_texts(setting):
+        arguments += ["--style", text]
     for path, name in masks:
         arguments += ["--mask", f"{path}={name}"]
     if setting.strength < 1:
@@ -95,6 +95,13 @@ def command_arguments(
     return arguments
 
 
+def style_texts(setting: Setting) -> list[str]:
+    """The styles as `--style` takes them: a name, or names with weights."""
+    if len(setting.weights) == 1:
+        return list(setting.weights)
+    return [f"{name}:{weight:g}" for name, weight in setting.weights.items()]
+
+
 def to_query(setting: Setting, sample: str | None) -> str:
     """The query of a link that opens the page with this setting.
 
@@ -103,7 +110,7 @@ def to_query(setting: Setting, sample: str | None) -> str:
         sample: the sample photo that is painted, if it is one. No other photo is in a link.
     """
     pairs = [("model", setting.model)] if setting.model != PRETRAINED else []
-    pairs += [("style", f"{name}:{weight:g}") for name, weight in setting.weights.items()]
+    pairs += [("style", text) for text in style_texts(setting)]
     if setting.strength < 1:
         pairs.append(("strength", f"{setting.strength:g}"))
     if setting.scale != 1:
@@ -112,11 +119,11 @@ def to_query(setting: Setting, sample: str | None) -> str:
         pairs.append(("colors", "keep"))
     if sample:
         pairs.append(("photo", sample))
-    return urlencode(pairs)
+    return urlencode(pairs, safe=":/")
 
 
 def from_query(query: str, style_names: Sequence[str], default: Setting) -> Setting:
-    """The setting in the query of a link, but for its model: see `model_of_query`.
+    """The setting in the query of a link; the model is the default's.
 
     Args:
         query: what stands behind the question mark.
@@ -129,7 +136,7 @@ def from_query(query: str, style_names: Sequence[str], default: Setting) -> Sett
     values = parse_qs(query)
     names, weights = [], []
     for text in values.get("style", []):
-        name, _, weight = text.rpartition(":")
+        name, _, weight = (text, "", "1") if text in style_names else text.rpartition(":")
         if name not in style_names:
             raise ValueError(f"the link's style {name or text!r} is not one of this network's")
         names.append(name)

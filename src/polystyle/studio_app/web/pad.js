@@ -1,5 +1,8 @@
-// The dot's place in the square, from (0, 0), top left, to (1, 1), in steps of a twentieth.
+// The dot's place in the square, from (0, 0), top left, to (1, 1), in steps of a twentieth. It is
+// sent where the dot rests for a moment: previews of its whole way would come too late.
 const STEPS = 20;
+const REST = 150; // milliseconds
+let waiting = null;
 let place = [0.5, 0.5];
 const show = () => {
   const dot = element.querySelector('.dot');
@@ -11,7 +14,8 @@ const move = (across, down) => {
   if (next[0] === place[0] && next[1] === place[1]) return;
   place = next;
   show();
-  trigger('moved', { across: place[0], down: place[1] });
+  clearTimeout(waiting);
+  waiting = setTimeout(() => trigger('moved', { across: place[0], down: place[1] }), REST);
 };
 const follow = (event) => {
   const box = element.querySelector('.pad').getBoundingClientRect();
