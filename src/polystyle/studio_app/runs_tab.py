@@ -9,7 +9,7 @@ import gradio as gr
 from polystyle.files.path_text import shell_path
 from polystyle.studio_app.choices import in_words
 from polystyle.studio_app.networks import RUNS_FOLDER, Networks
-from polystyle.studio_app.painting_tab import one_line_errors, photo_of, written_pair
+from polystyle.studio_app.painting_tab import first_styles, one_line_errors, photo_of, written_pair
 from polystyle.studio_app.runs import Run, find_runs, read_losses, read_run
 from polystyle.studio_app.sessions import Sessions
 
@@ -35,9 +35,14 @@ class RunsTab:
             self.run = gr.Dropdown(label="Run", scale=4, filterable=False, elem_id="run")
             self.refresh = gr.Button("Look again", scale=1, min_width=120, elem_id="refresh")
         self.summary = gr.Markdown(HOW_TO_START, elem_id="summary")
-        self.step = gr.Slider(0, 1, 0, step=1, label="Picture", visible=False, elem_id="step")
+        self.step = gr.Slider(1, 2, 1, step=1, label="Picture", visible=False, elem_id="step")
         self.picture = gr.Image(
-            label="Painted", interactive=False, type="filepath", visible=False, elem_id="grid"
+            label="Painted",
+            interactive=False,
+            type="filepath",
+            buttons=["fullscreen", "download"],
+            visible=False,
+            elem_id="grid",
         )
         self.losses = gr.Dataframe(
             label="Losses of the last validation",
@@ -76,11 +81,11 @@ class RunsTab:
             return [HOW_TO_START, *(gr.skip(),) * 3]
         run = read_run(known_run(name))
         columns, rows = read_losses(run.folder)
-        last = max(0, len(run.pictures) - 1)
+        last = len(run.pictures)
         return [
             summary(run),
             gr.Slider(
-                maximum=max(1, last), value=last, label=picture_label(run, last), visible=last > 0
+                maximum=max(2, last), value=last, label=f"Picture, of {last}", visible=last > 1
             ),
             self.picture_of(request, run, last),
             gr.Dataframe(rows, headers=columns, visible=bool(rows)),
@@ -92,11 +97,11 @@ class RunsTab:
         return self.picture_of(request, read_run(known_run(name)), number)
 
     def picture_of(self, request: gr.Request, run: Run, number: int) -> gr.Image:
-        """One of a run's pictures, counted from the first."""
+        """One of a run's pictures, counted from 1."""
         if not run.pictures:
             return gr.Image(visible=False)
         steps = list(run.pictures)
-        step = steps[min(number, len(steps) - 1)]
+        step = steps[min(number, len(steps)) - 1]
         copy = self.sessions.get(request.session_hash).new_folder() / run.pictures[step].name
         shutil.copyfile(run.pictures[step], copy)
         return gr.Image(str(copy), label=f"Step {step:,}", visible=True)
@@ -149,10 +154,11 @@ class ModelsTab:
     @one_line_errors()
     def list_styles(self, left: str, right: str, *chosen: str | None) -> list[gr.Dropdown]:
         """The styles of both networks."""
-        dropdowns = []
+        dropdowns, value = [], None
         for model, style in zip((left, right), chosen, strict=True):
             names = self.networks.get(model).names
-            value = style if style in names else names[0]
+            # On the right, the style of the left side if there is nothing better.
+            value = next(name for name in (style, value, *first_styles(names)) if name in names)
             dropdowns.append(gr.Dropdown([(in_words(n), n) for n in names], value=value))
         return dropdowns
 
@@ -199,7 +205,3 @@ def in_words_ago(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def picture_label(run: Run, last: int) -> str:
-    return f"Picture, of {last + 1}" if last else "Picture"

@@ -4,6 +4,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,13 @@ def serve(models: Sequence[Path], host: str, port: int, device: str) -> None:
         OSError, ValueError: Gradio is not installed, a network can't be loaded, or the address
             can't be listened on.
     """
+    if find_spec("gradio") is None:
+        raise ValueError("the studio needs Gradio: pip install 'polystyle[studio]'")
     silence_pillow()
+    networks = Networks(models, device)
+    check_address(host, port)
     with tempfile.TemporaryDirectory(prefix="polystyle-studio-") as folder:
         build_page = prepared_gradio(Path(folder))
-        networks = Networks(models, device)
-        check_address(host, port)
         sessions = Sessions(Path(folder) / "sessions")
         page = build_page(networks, sessions)
         launch(page, host, port)
@@ -49,11 +52,7 @@ def serve(models: Sequence[Path], host: str, port: int, device: str) -> None:
 
 
 def prepared_gradio(folder: Path) -> "Callable[[Networks, Sessions], gr.Blocks]":
-    """Import Gradio so that it writes to a folder and calls nobody; what builds the page.
-
-    Raises:
-        ValueError: it is not installed.
-    """
+    """Import Gradio so that it writes to a folder and calls nobody; what builds the page."""
     # Gradio reads these when it is imported.
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -61,10 +60,8 @@ def prepared_gradio(folder: Path) -> "Callable[[Networks, Sessions], gr.Blocks]"
     # Gradio asks its own server whether it is up, which a proxy would not reach.
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOCAL]))
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise ValueError("the studio needs Gradio: pip install 'polystyle[studio]'") from error
+    import gradio as gr
+
     from polystyle.studio_app.page import build_page
 
     # Served as they are: a copy in Gradio's cache would outlive the session.

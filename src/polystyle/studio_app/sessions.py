@@ -171,8 +171,9 @@ def file_name(name: str) -> str:
     """A name that a browser tells, as the name of a file on this machine."""
     plain = PureWindowsPath(name).name.replace("\0", "")
     plain = plain.encode(errors="ignore").decode()
-    suffix = Path(plain).suffix[:10]
-    return plain if 0 < len(plain.encode()) <= MAX_NAME else f"photo{suffix}"
+    if len(plain.encode()) > MAX_NAME:
+        return f"photo{Path(plain).suffix[:10]}"
+    return plain if plain.strip(".") else "photo"
 
 
 @contextmanager
