@@ -141,7 +141,8 @@ class Visit:
     def drag(self, selector: str, *points: tuple[float, float]) -> None:
         """Drag the mouse over an element; points are shares of its width and height."""
         target = self.page.locator(selector)
-        target.scroll_into_view_if_needed()
+        # To the end: on a phone, the picture stays on top of what is scrolled under it.
+        target.evaluate("element => element.scrollIntoView({block: 'end'})")
         box = target.bounding_box()
         places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
         self.page.mouse.move(*places[0])

@@ -197,7 +197,8 @@ class PaintingTab:
             ],
             "concurrency_id": PREVIEWS,
             "concurrency_limit": 1,
-            "show_progress": "hidden",
+            "show_progress": "minimal",
+            "show_progress_on": self.status,
             "trigger_mode": "always_last",
         }
         shown = self.of_network()
