@@ -27,7 +27,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 NAMES = ["starry_night", "wave", "the_scream", "water_lilies", "haze", "rust", "photo"]
 PORT = 7899
 ADDRESS = f"http://127.0.0.1:{PORT}/"
-PATIENCE = 120  # seconds
+PATIENCE = 300  # seconds
 
 pytest.importorskip("gradio", reason="pip install 'polystyle[studio]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")

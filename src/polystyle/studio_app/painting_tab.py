@@ -376,17 +376,25 @@ class PaintingTab:
             f"Preview, painted in {time.perf_counter() - start:.1f} s at "
             f"{painted.width} x {painted.height} of {photo.size[0]} x {photo.size[1]} pixels"
         )
-        colors = brushed(session.drawing) if session.drawing else {}
-        masks = [(mask_name(photo, color), choices.style_of_region(color)) for color in colors]
-        arguments = command_arguments(setting, photo.typed, masks, self.networks.device)
+        command = self.shown_command(session, choices, setting)
+        # The download stays as long as it is what the page shows.
+        is_painted = session.full_size_of == (command, choices.softness, session.drawing)
         return [
             written_pair(session, photo.preview, painted),
             line,
-            shlex.join(["polystyle-stylize", *arguments]),
+            command,
             f"{request.request.base_url}?{to_query(setting, photo.sample)}",
-            gr.DownloadButton(visible=False),
-            gr.Files(visible=False),
+            gr.skip() if is_painted else gr.DownloadButton(visible=False),
+            gr.skip() if is_painted else gr.Files(visible=False),
         ]
+
+    def shown_command(self, session: Session, choices: Choices, setting: Setting) -> str:
+        """The command line, with the photo's own name and the masks beside it."""
+        photo = photo_of(session)
+        colors = brushed(session.drawing) if session.drawing else {}
+        masks = [(mask_name(photo, color), choices.style_of_region(color)) for color in colors]
+        arguments = command_arguments(setting, photo.typed, masks, self.networks.device)
+        return shlex.join(["polystyle-stylize", *arguments])
 
     def paint_full_size(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         """Run the command line that the page shows, with the paths of the files here."""
@@ -394,6 +402,8 @@ class PaintingTab:
             session, choices = self.session(request), Choices.of(values)
             photo, network = photo_of(session), self.networks.get(choices.model)
             setting = choices.setting(network)
+            command = self.shown_command(session, choices, setting)
+            session.full_size_of = (command, choices.softness, session.drawing)
             if setting.model != PRETRAINED:
                 setting = replace(setting, model=str(Path(setting.model).absolute()))
             session.stop()

@@ -62,6 +62,7 @@ class Session:
         closed: set when the tab is closed.
         painting: the painting at full size that is under way.
         drawing: what is brushed over the photo: RGBA.
+        full_size_of: the command line, softness and drawing last painted at full size.
         shown: the network whose styles the page shows.
     """
 
@@ -70,6 +71,7 @@ class Session:
     closed: threading.Event = field(default_factory=threading.Event)
     painting: FullSizePainting | None = None
     drawing: Image.Image | None = None
+    full_size_of: tuple[str, float, Image.Image | None] | None = None
     shown: Network | None = None
 
     def stop(self) -> None:
