@@ -128,7 +128,7 @@ def test_what_is_no_drawing_is_refused_and_an_empty_one_is_none() -> None:
             read_drawing(text)
 
 
-def test_an_upload_is_moved_and_deleted_when_its_tab_is_closed(tmp_path: Path) -> None:
+def test_an_upload_is_copied_and_deleted_when_its_tab_is_closed(tmp_path: Path) -> None:
     sessions = Sessions(tmp_path / "sessions")
     upload = tmp_path / "uploads/abc/its.png"
     upload.parent.mkdir(parents=True)
@@ -138,10 +138,10 @@ def test_an_upload_is_moved_and_deleted_when_its_tab_is_closed(tmp_path: Path) -
     photo = uploaded_photo(session, upload, "it's mine.png")
     assert (photo.typed, photo.size) == ("it's mine.png", (900, 400))
     assert photo.path.parent.parent == session.folder
-    assert not upload.parent.exists()
     assert photo.preview.size == (600, 267)
     sessions.close("one")
     assert not session.folder.exists()
+    assert not upload.parent.exists()
     assert session.closed.is_set()
     sessions.close("one")
 
@@ -153,15 +153,16 @@ def test_an_upload_is_moved_and_deleted_when_its_tab_is_closed(tmp_path: Path) -
         ("clip.mp4", b"any", "clip.mp4: it is a video"),
     ],
 )
-def test_a_bad_upload_is_told_in_a_line_and_deleted(
+def test_a_bad_upload_is_told_in_a_line_and_deleted_at_the_end(
     tmp_path: Path, name: str, content: bytes, line: str
 ) -> None:
     upload = tmp_path / "uploads/abc/file"
     upload.parent.mkdir(parents=True)
     upload.write_bytes(content)
-    session = Sessions(tmp_path / "sessions").get("one")
+    sessions = Sessions(tmp_path / "sessions")
     with pytest.raises(ValueError, match=line):
-        uploaded_photo(session, upload, name)
+        uploaded_photo(sessions.get("one"), upload, name)
+    sessions.close("one")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

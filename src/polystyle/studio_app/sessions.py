@@ -63,6 +63,7 @@ class Session:
         painting: the painting at full size that is under way.
         drawing: what is brushed over the photo: RGBA.
         full_size_of: the command line, softness and drawing last painted at full size.
+        uploads: folders where Gradio has put what this page has uploaded.
         shown: the network whose styles the page shows.
     """
 
@@ -72,6 +73,7 @@ class Session:
     painting: FullSizePainting | None = None
     drawing: Image.Image | None = None
     full_size_of: tuple[str, float, Image.Image | None] | None = None
+    uploads: set[Path] = field(default_factory=set)
     shown: Network | None = None
 
     def stop(self) -> None:
@@ -112,7 +114,8 @@ class Sessions:
         if session is not None:
             session.closed.set()
             session.stop()
-            shutil.rmtree(session.folder, ignore_errors=True)
+            for folder in (*session.uploads, session.folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close_all(self) -> None:
         """Close all sessions, at the end of the server."""
@@ -143,7 +146,10 @@ def sample_photo(name: str) -> Photo:
 
 
 def uploaded_photo(session: Session, upload: Path, name: str) -> Photo:
-    """Move an uploaded file into a session's folder.
+    """Copy an uploaded file into a session's folder.
+
+    The upload itself is deleted with the session: the page still shows it for a moment, and another
+    page that uploads the same bytes shares it.
 
     Args:
         session: whose photo it is.
@@ -151,22 +157,20 @@ def uploaded_photo(session: Session, upload: Path, name: str) -> Photo:
         name: what the file is called on the user's machine.
 
     Raises:
-        ValueError: it can't be read as a photo; the file is deleted.
+        ValueError: it can't be read as a photo.
     """
     name = file_name(name)
+    session.uploads.add(upload.parent)
     folder = session.new_folder()
     try:
         with named(name):
             if Path(name).suffix.lower() in VIDEO_SUFFIXES:
                 raise ValueError("it is a video: polystyle-stylize paints those")
-            shutil.move(upload, folder / name)
+            shutil.copyfile(upload, folder / name)
             return read_photo(folder / name, name)
     except ValueError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        # With the upload's own folder, which is named after what is in the file.
-        shutil.rmtree(upload.parent, ignore_errors=True)
 
 
 def file_name(name: str) -> str:
