@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart train test test-fast lint format tensorboard
+.PHONY: help setup quickstart train studio test test-fast test-browser lint format tensorboard
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +27,23 @@ quickstart: setup ## sample photos and paintings, a network trained on them, a p
 train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps=2000 ..."
 	$(BIN)/polystyle-train data.content_dir=data/photos data.style_dir=data/paintings $(ARGS)
 
+# Gradio and its browser tests' driver. Gradio may want an older Pillow than the newest.
+.venv/studio: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --editable '.[dev,studio,browser]'
+	@touch $@
+
+studio: .venv/studio ## a page on this machine to paint on; ARGS="--model outputs/monet ..."
+	$(BIN)/polystyle-studio $(ARGS)
+
 test: setup ## all tests: some five minutes on two cores
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests that are not marked slow: about a minute
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-browser: .venv/studio ## the studio in Chromium, which is installed where apt can: a minute
+	sh tests/browser/install_chromium.sh
+	$(BIN)/pytest tests/browser/studio_in_chromium.py -rs
 
 lint: .venv/installed ## check style and types
 	$(BIN)/ruff check .

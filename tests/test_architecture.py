@@ -22,7 +22,7 @@ SOURCE = ROOT / "src/polystyle"
 # Each room imports from those on lower floors, and from itself.
 FLOORS = (
     ("commands",),
-    ("evaluation",),
+    ("evaluation", "studio_app"),
     ("training", "painting"),
     ("data", "networks", "losses"),
     ("style_names",),

@@ -11,8 +11,18 @@ from training import ONE_THREAD, make_folders, train_command
 import polystyle
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("quickstart", "setup", "train", "test", "test-fast", "lint", "format", "tensorboard")
-COMMANDS = ("train", "prepare", "stylize", "styles", "evaluate", "export")
+TARGETS = (
+    "quickstart",
+    "setup",
+    "train",
+    "studio",
+    "test",
+    "test-fast",
+    "lint",
+    "format",
+    "tensorboard",
+)
+COMMANDS = ("train", "prepare", "stylize", "styles", "evaluate", "export", "studio")
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess:

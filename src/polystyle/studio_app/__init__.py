@@ -1,0 +1,1 @@
+"""The page of polystyle-studio, and what is behind it."""
