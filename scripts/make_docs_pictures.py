@@ -108,8 +108,8 @@ def strengths(painter: Painter, photo: Image.Image) -> Image.Image:
 def scales(painter: Painter, photo: Image.Image) -> Image.Image:
     """Three stroke sizes, and the photo's colours."""
     photo = photo.resize((2 * photo.width, 2 * photo.height), Image.Resampling.LANCZOS)
-    pictures = [painter(photo, "edtaonisl", scale=scale) for scale in (0.5, 1.0, 2.0)]
-    pictures.append(painter(photo, "edtaonisl", keep_colors=True))
+    pictures = [painter(photo, "starry_night", scale=scale) for scale in (0.5, 1.0, 2.0)]
+    pictures.append(painter(photo, "starry_night", keep_colors=True))
     labels = ["--scale 0.5", "--scale 1", "--scale 2", "--keep-colors"]
     return contact_sheet(pictures, labels, 2, cell=640)
 
