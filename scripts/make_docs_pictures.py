@@ -17,7 +17,7 @@ from polystyle.painting.contact_sheet import contact_sheet
 from polystyle.painting.painter import Painter
 
 ROOT = Path(__file__).parents[1]
-GRID_STYLES = ("starry_night", "wave", "edtaonisl", "the_scream", "portrait_of_metzinger")
+GRID_STYLES = ("starry_night", "wave", "edtaonisl", "composition_vii", "portrait_of_metzinger")
 GRID_PHOTOS = ("astronaut", "coffee", "cat")
 CELL = 400
 
