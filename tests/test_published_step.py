@@ -118,10 +118,36 @@ def run_in(
     )
 
 
+SMALL_NET = """
+from torch import nn
+from polystyle.networks.transformer_net import ConvNorm
+
+
+class SmallNet(nn.Module):
+    def __init__(self, num_styles, width):
+        super().__init__()
+        self.first = ConvNorm(3, 4, 3, num_styles)
+        self.last = ConvNorm(4, 3, 3, num_styles)
+
+    def forward(self, content, style):
+        return self.last(self.first(content, style).relu(), style).sigmoid()
+"""
+
+# polystyle's own network and all layers of VGG-16 take a minute to compile; the test above does.
+QUICK_TO_COMPILE = (
+    "network._target_=small_net.SmallNet",
+    "loss.style_weights={relu1_2:1,relu2_2:0,relu3_3:0,relu4_3:0}",
+    "loss.content_weights.relu3_3=0",
+    "+loss.content_weights.relu1_2=1",
+)
+
+
 @pytest.mark.slow
 def test_training_is_compiled_once_and_before_the_first_step(tmp_path: Path) -> None:
     make_folders(tmp_path)
-    command = train_command(tmp_path, "model.compile=true", "trainer.max_steps=3")
+    (tmp_path / "small_net.py").write_text(SMALL_NET)
+    compiled = ("model.compile=true", "trainer.max_steps=3", *QUICK_TO_COMPILE)
+    command = train_command(tmp_path, *compiled)
     result = run_in({"TORCH_LOGS": "recompiles"}, command, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Compiled in " in result.stdout
