@@ -35,7 +35,7 @@ train: setup ## train on data/photos and data/paintings; ARGS="trainer.max_steps
 studio: .venv/studio ## a page on this machine to paint on; ARGS="--model outputs/monet ..."
 	$(BIN)/polystyle-studio $(ARGS)
 
-test: setup ## all tests: some six minutes on two cores
+test: setup ## all tests: some seven minutes on two cores
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the tests that are not marked slow: about a minute
