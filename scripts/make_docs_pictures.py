@@ -77,7 +77,7 @@ def grid(painter: Painter, photos: dict[str, Image.Image], style_dir: Path) -> I
 def blend(painter: Painter, photo: Image.Image) -> Image.Image:
     """From one style to another in five steps."""
     shares = [0.0, 0.25, 0.5, 0.75, 1.0]
-    styles = [{"starry_night": 1 - share, "the_scream": share} for share in shares]
+    styles = [{"starry_night": 1 - share, "composition_vii": share} for share in shares]
     labels = [f"{1 - share:.0%} starry_night" for share in shares]
     return contact_sheet(painter(square(photo, 512), styles), labels, len(shares))
 
@@ -108,8 +108,8 @@ def strengths(painter: Painter, photo: Image.Image) -> Image.Image:
 def scales(painter: Painter, photo: Image.Image) -> Image.Image:
     """Three stroke sizes, and the photo's colours."""
     photo = photo.resize((2 * photo.width, 2 * photo.height), Image.Resampling.LANCZOS)
-    pictures = [painter(photo, "starry_night", scale=scale) for scale in (0.5, 1.0, 2.0)]
-    pictures.append(painter(photo, "starry_night", keep_colors=True))
+    pictures = [painter(photo, "edtaonisl", scale=scale) for scale in (0.5, 1.0, 2.0)]
+    pictures.append(painter(photo, "edtaonisl", keep_colors=True))
     labels = ["--scale 0.5", "--scale 1", "--scale 2", "--keep-colors"]
     return contact_sheet(pictures, labels, 2, cell=640)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import Logger
-from omegaconf import OmegaConf
 
 from polystyle.files.atomic_file import atomic_write
 from polystyle.files.path_kind import MODEL_NAME
@@ -197,7 +197,7 @@ def log_configuration(logger: Logger, resolved_yaml: str) -> None:
     if hasattr(logger.experiment, "add_text"):
         logger.experiment.add_text("configuration", f"```yaml\n{resolved_yaml}\n```")
     else:
-        logger.log_hyperparams(OmegaConf.to_container(OmegaConf.create(resolved_yaml)))
+        logger.log_hyperparams(yaml.safe_load(resolved_yaml))
 
 
 def write_configuration(run: Run) -> None:
